@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 GLASS, PINK = (244, 243, 245), (205, 120, 170)
 
@@ -76,9 +78,49 @@ def write_aperio(path: Path, pixels: np.ndarray, mpp: float | None = 0.5, *, lev
     return path
 
 
+def write_dicom(path: Path, pixels: np.ndarray, mpp: float | None = 0.5, *, levels: int = 3, **how: object) -> Path:
+    """As a series of DICOM files: the slide, `path`, and beside it the other levels, which its name comes before."""
+    series = how.get("series", generate_uid())
+    for number, level in enumerate(pyramid(pixels, levels)):
+        file = path.with_stem(f"{path.stem}-{number}") if number else path
+        write_dicom_level(file, level, mpp and mpp * 2**number, series=series)
+    return path
+
+
+def write_dicom_level(path: Path, pixels: np.ndarray, mpp: float | None, *, series: str, kind: str = "VOLUME") -> None:
+    """One file of a series: tiles of 64 × 64 that are not compressed, row by row."""
+    height, width = pixels.shape[:2]
+    rows, columns = -(-height // 64), -(-width // 64)
+    tiles = np.full((rows * 64, columns * 64, 3), 255, np.uint8)
+    tiles[:height, :width] = pixels
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.SOPClassUID, file.SOPInstanceUID, file.SeriesInstanceUID = WHOLE_SLIDE, generate_uid(), series
+    file.ImageType = ["ORIGINAL", "PRIMARY", kind, "NONE"]
+    file.Rows = file.Columns = 64
+    file.TotalPixelMatrixColumns, file.TotalPixelMatrixRows, file.NumberOfFrames = width, height, rows * columns
+    file.SamplesPerPixel, file.PhotometricInterpretation, file.PlanarConfiguration = 3, "RGB", 0
+    file.BitsAllocated = file.BitsStored = 8
+    file.HighBit, file.PixelRepresentation = 7, 0
+    file.DimensionOrganizationType, file.TotalPixelMatrixFocalPlanes, file.NumberOfOpticalPaths = "TILED_FULL", 1, 1
+    measures, shared = Dataset(), Dataset()
+    if mpp:
+        measures.PixelSpacing = [mpp / 1000, mpp / 1000]
+    shared.PixelMeasuresSequence, file.SharedFunctionalGroupsSequence = [measures], [shared]
+    file.PixelData = tiles.reshape(rows, 64, columns, 64, 3).swapaxes(1, 2).tobytes()
+    file["PixelData"].VR = "OB"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.save_as(path, enforce_file_format=True)
+
+
+#: VL Whole Slide Microscopy Image Storage.
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
 WRITERS = {
     "plain.tif": write_subifds,
     "vips.tif": write_pages,
     "image.ome.tiff": write_subifds,
     "scan.svs": write_aperio,
+    "tiled.dcm": write_dicom,
 }

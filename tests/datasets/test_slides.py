@@ -223,13 +223,6 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         read(tmp_path)
 
 
-def test_dicom_is_refused(tmp_path: Path) -> None:
-    write_scan["scan.svs"](tmp_path)
-    (tmp_path / "1.dcm").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"1\.dcm is DICOM"):
-        read(tmp_path, pattern="*.dcm")
-
-
 def test_the_thumbnail_comes_from_a_level_that_is_nearly_fine_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +239,7 @@ def test_the_thumbnail_comes_from_a_level_that_is_nearly_fine_enough(
     assert set(seen) == {1}
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if not kind.endswith(".dcm")])
 def test_a_slide_that_is_cut_short_gives_no_tile(tmp_path: Path, kind: str) -> None:
     path = write_scan[kind](tmp_path)
     whole = path.read_bytes()
@@ -281,7 +274,7 @@ def test_a_slide_without_resolution_asks_for_it(tmp_path: Path) -> None:
         write_scan[kind](tmp_path, mpp=None)
     # As programs for photographs write it: 72 dots per inch.
     tifffile.imwrite(tmp_path / "print.tif", PIXELS, resolution=(72, 72), resolutionunit="INCH", photometric="rgb")
-    with pytest.raises(DataError, match=r"(?s)5 slides do not say the resolution, for example '.*slide_mpp="):
+    with pytest.raises(DataError, match=r"(?s)6 slides do not say the resolution, for example '.*slide_mpp="):
         read(tmp_path, size=64)
     samples, _ = read(tmp_path, size=64, slide_mpp=0.25, min_tissue=0.95)
     assert {s.box[2:] for s in samples} == {(128, 128)}
@@ -598,7 +591,7 @@ def test_regions_that_may_be_of_either_slide_are_of_none(tmp_path: Path) -> None
 def test_contract(tmp_path: Path) -> None:
     for kind in WRITERS:
         write_scan[kind](tmp_path)
-    rows = "".join(f"{kind},{label}\n" for kind, label in zip(WRITERS, "abab", strict=True))
+    rows = "".join(f"{kind},{label}\n" for kind, label in zip(WRITERS, "ababa", strict=True))
     (tmp_path / "labels.csv").write_text("slide,label\n" + rows)
     check_dataset(Slides, tmp_path, size=48, mpp=0.6, labels="labels.csv")
     for kind in WRITERS:

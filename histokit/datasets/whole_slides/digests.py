@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from histokit.datasets.whole_slides.dicom import files_of_series, is_dicom
 from histokit.files import suffix_of
 from histokit.plugin.digests import digest_bytes, digest_file
 from histokit.plugin.tiff_tags import TagError, byte_order, read_pages
@@ -30,7 +31,8 @@ def slide_digest(path: Path) -> bytes:
     A slide that was scanned, compressed or cut anew has others; one in whose middle single bytes were changed without
     changing any length may have the same.
 
-    Files that belong to a slide count as well: the folder beside a ``.mrxs``, what a ``.vms`` or ``.vmu`` lists.
+    Files that belong to a slide count as well: the folder beside a ``.mrxs``, what a ``.vms`` or ``.vmu`` lists, the
+    series of a DICOM file.
     """
     beside = list(files_beside(path))
     if not beside:
@@ -46,6 +48,8 @@ def files_beside(path: Path) -> Iterator[Path]:
     elif suffix in _LISTED_BY:
         names = set(re.findall(r"=\s*([^\s=/\\]+\.[A-Za-z0-9]+)\s*$", path.read_text(errors="replace"), re.MULTILINE))
         yield from sorted(file for name in names if (file := path.parent / name).is_file())
+    elif is_dicom(path.name):
+        yield from files_of_series(path)
 
 
 def _digest(path: Path) -> bytes:

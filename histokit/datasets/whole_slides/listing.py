@@ -14,6 +14,7 @@ from histokit.datasets.labels import LabelTable
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk
+from histokit.datasets.whole_slides.dicom import finest_levels, is_dicom
 from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
 from histokit.errors import DataError, counted, some
 from histokit.files import suffix_of
@@ -26,6 +27,10 @@ MPP = "mpp"
 
 #: Resolutions that differ by more are told.
 _DIFFERENT = 0.01
+
+
+#: The path of a file, the same as it is spelt on disk, and what the pattern says of it.
+_Listed = tuple[str, str, dict[str, Any]]
 
 
 class SlideFile(NamedTuple):
@@ -63,6 +68,8 @@ class SlideListing:
     _otherwise: list[tuple[str, str]] = field(default_factory=list)
     #: Rows of the table that are of several slides.
     _shared: Tally = field(default_factory=Tally)
+    #: The series of each slide in DICOM, by its path.
+    _series: dict[str, str] = field(default_factory=dict)
 
     def slides(self, opener: OpenSlides) -> list[SlideFile]:
         """Return the slides in the order of their paths; one that cannot be opened is told in `remarks`, and left out.
@@ -121,7 +128,7 @@ class SlideListing:
         if table is not None:
             yield from table.remarks()
 
-    def _paths(self) -> list[tuple[str, str, dict[str, Any]]]:
+    def _paths(self) -> list[_Listed]:
         walk, others, beside = Walk(self.root), Tally(), 0
         found = []
         for on_disk in walk.files():
@@ -135,12 +142,14 @@ class SlideListing:
             else:
                 found.append((path, on_disk, {name: tidy_text(text) or None for name, text in fields.items()}))
         self.remarks.extend(walk.warnings())
+        listed, found = found, self._once(found)
+        beside += len(listed) - len(found)
         if not found:
             slides = counted(others.count, "slide that does", "slides that do")
             files = f"{slides} not match the pattern {self.pattern.text!r}, such as {others}"
             what = files if others else f"no slide ({counted(beside, 'other file', 'other files')})"
             raise DataError(
-                f"The folder {str(self.root)!r} holds {what}.",
+                ". ".join([f"The folder {str(self.root)!r} holds {what}", *self.remarks]) + ".",
                 next=f"Give the folder of the slides; read are {', '.join(sorted(SLIDE_SUFFIXES))}, "
                 "and others whose suffix a pattern names.",
             )
@@ -149,21 +158,38 @@ class SlideListing:
             self.remarks.append(f"Slides that do not match the pattern: {others.count}, for example {others}{hint}")
         return found
 
+    def _once(self, files: list[_Listed]) -> list[_Listed]:
+        """Return the files, of those of a slide in DICOM that of its finest level alone."""
+        paths = {self.root / on_disk: path for path, on_disk, _ in files if is_dicom(path)}
+        slides, others = finest_levels(paths)
+        self._series = {paths[file]: series for file, series in slides.items()}
+        if others:
+            what = counted(len(others), "file is", "files are")
+            self.remarks.append(f"DICOM: {what} not of a slide, or damaged, for example {paths[others[0]]!r}")
+        return [file for file in files if not is_dicom(file[0]) or file[0] in self._series]
+
     def _names(self, paths: list[str]) -> dict[str, str]:
-        """Return the name of each slide: its path without suffix, or with it where two would have the same."""
+        """Return the name of each slide: its path without suffix, or with it where two would have the same.
+
+        A slide in DICOM that has a folder of its own is called as that.
+        """
         short = {path: stem_of(path) for path in paths}
+        folders = Counter(path.rpartition("/")[0] for path in paths)
+        own = ((path, path.rpartition("/")[0]) for path in self._series)
+        short |= {path: folder for path, folder in own if folder and folders[folder] == 1}
         count = Counter(short.values())
         return {path: name if count[name] == 1 else path for path, name in short.items()}
 
     def _rows(self, names: dict[str, str]) -> dict[str, list[str]]:
         """Return the keys of the rows of each slide; of those that are of several slides, only where it has no other.
 
-        A row names a slide by its name, its path or the end of that, with or without suffix.
+        A row names a slide by its name, its path or the end of that, with or without suffix; one in DICOM by its
+        series, too.
         """
         table = self.table
         if table is None:
             return {path: [] for path in names}
-        found = {path: [key for key in _keys(path, name) if key in table] for path, name in names.items()}
+        found = {path: [key for key in self._keys(path) if key in table] for path in names}
         slides = Counter(key for keys in found.values() for key in keys)
         fewest = {path: min((slides[key] for key in keys), default=0) for path, keys in found.items()}
         rows = {path: [key for key in keys if slides[key] == fewest[path]] for path, keys in found.items()}
@@ -175,6 +201,14 @@ class SlideListing:
             if len(several) > 1:
                 self._shared.add(f"{key!r} for {some(several)}")
         return rows
+
+    def _keys(self, path: str) -> Iterable[str]:
+        """Return what a table may call a slide."""
+        name, base = self.names[path], path.rpartition("/")[2]
+        keys = [name, path, stem_of(path), base, stem_of(base)]
+        if path in self._series:
+            keys += [name.rpartition("/")[2], self._series[path]]
+        return dict.fromkeys(keys)
 
     def _row(self, path: str, keys: list[str], unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
         if self.table is None:
@@ -219,12 +253,6 @@ def _silence(silent: Tally) -> DataError:
         next="Give micrometres per pixel: for all of them with -o slide_mpp=0.25, or for each in a column mpp of the "
         "table of labels (-o labels=FILE.csv).",
     )
-
-
-def _keys(path: str, name: str) -> Iterable[str]:
-    """Return what a table may call a slide."""
-    base = path.rpartition("/")[2]
-    return dict.fromkeys((name, path, stem_of(path), base, stem_of(base)))
 
 
 def stem_of(path: str) -> str:

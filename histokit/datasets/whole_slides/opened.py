@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from histokit.datasets.whole_slides.dicom import DICOM_SUFFIXES
 from histokit.datasets.whole_slides.openslide_pyramid import OpenSlidePyramid, load_openslide
 from histokit.datasets.whole_slides.pyramid import Pyramid
 from histokit.datasets.whole_slides.tiff_facts import scanner
@@ -21,9 +22,9 @@ from histokit.plugin.digests import FileState, state_of
 from histokit.plugin.signatures import refuse_stand_in
 
 #: Of files; others that OpenSlide reads have to be named by a pattern.
-SLIDE_SUFFIXES = frozenset(
-    {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff"}
-)
+SLIDE_SUFFIXES = DICOM_SUFFIXES | {
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff")
+}
 
 #: Slides that stay open; each takes some memory and a few file descriptors.
 _OPEN = 8
@@ -91,11 +92,6 @@ class OpenSlides:
             )
         if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty.", next="Copy the slide again.")
-        if suffix_of(path.name) == ".dcm":
-            # Each of its levels is a file, and by any of them OpenSlide opens all: a slide would come several times.
-            raise DataError(
-                f"{path.name} is DICOM, which is not read as a slide.", next="Convert it to pyramidal TIFF."
-            )
         if suffix_of(path.name) in (".tif", ".tiff") and _scanner(path) is None:
             return TiffPyramid(path, self._tiles)
         return OpenSlidePyramid(path, self._openslide_cache)

@@ -1,0 +1,138 @@
+"""Slides in DICOM: one for each series, whatever its files are called."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_slides import draw, halved, write_aperio, write_dicom, write_dicom_level
+from pydicom import dcmread
+
+import histokit
+from histokit.datasets.whole_slides.slides import Slides
+from histokit.errors import DataError, UsageError
+from histokit.plugin.testing import check_dataset
+
+PIXELS = draw(256, 256, (128, 128, 128, 128))
+TISSUE = [(x, y) for y in (128, 192) for x in (128, 192)]
+
+
+def read(root: Path, **options: object) -> tuple[list[Any], Slides]:
+    dataset = Slides.from_options(root, {name: str(value) for name, value in {"size": 64, **options}.items()})
+    return list(dataset.samples()), dataset
+
+
+def series(root: Path, folder: str, number: int, pixels: np.ndarray = PIXELS) -> Path:
+    """Write a slide whose label, and whose lower levels, come before its first level by name."""
+    path = write_dicom(root / folder / "z.dcm", pixels, 0.5, levels=2, series=f"1.2.3.{number}")
+    path.with_stem("z-1").rename(path.with_stem("a"))
+    write_dicom_level(
+        path.with_stem("b"), np.zeros((500, 500, 3), np.uint8), 0.5, series=f"1.2.3.{number}", kind="LABEL"
+    )
+    return path
+
+
+def test_a_series_is_one_slide_which_is_called_as_its_folder(tmp_path: Path) -> None:
+    series(tmp_path, "p1/SM_1", 1)
+    series(tmp_path, "p2/SM_2", 2)
+    samples, dataset = read(tmp_path, pattern="{patient}/**", group="patient", min_tissue=0.95)
+    assert [(s.image, s.box[:2]) for s in samples] == [
+        ((f"p{n}/SM_{n}/z.dcm",), place) for n in (1, 2) for place in TISSUE
+    ]
+    assert samples[0].id == "p1/SM_1/z.dcm#xywh=128,128,64,64"
+    assert {(s.metadata["slide"], s.metadata["patient"]) for s in samples} == {("p1/SM_1", "p1"), ("p2/SM_2", "p2")}
+    assert dataset.warnings == []
+    for sample in samples:
+        x, y, *_ = sample.box
+        np.testing.assert_array_equal(dataset.read(sample), PIXELS[y : y + 64, x : x + 64])
+    (coarse,), dataset = read(tmp_path / "p1", mpp=1)
+    assert coarse.box == (128, 128, 128, 128)
+    np.testing.assert_array_equal(dataset.read(coarse), halved(PIXELS)[64:, 64:])
+
+
+def test_several_series_in_a_folder_are_called_as_their_files(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_dicom(tmp_path / "export" / f"{number}.dcm", PIXELS, 0.5, series=f"1.2.3.{number}")
+    write_aperio(tmp_path / "scan.svs", PIXELS)
+    samples, _ = read(tmp_path, min_tissue=0.95)
+    assert sorted({s.metadata["slide"] for s in samples}) == ["export/1", "export/2", "scan"]
+    assert len(samples) == 3 * len(TISSUE)
+
+
+@pytest.mark.parametrize("key", ["SM_{0}", "p{0}/SM_{0}", "1.2.3.{0}", "p{0}/SM_{0}/z.dcm"])
+def test_a_table_names_a_slide_by_its_folder_or_its_series(tmp_path: Path, key: str) -> None:
+    for number, shade in ((1, 0), (2, 1)):
+        series(tmp_path, f"p{number}/SM_{number}", number, PIXELS + np.uint8(shade))
+    rows = "".join(f"{key.format(number)},{label}\n" for number, label in ((1, "normal"), (2, "tumour")))
+    (tmp_path / "labels.csv").write_text(f"SeriesInstanceUID,label\n{rows}")
+    samples, dataset = read(tmp_path, labels="labels.csv", on="SeriesInstanceUID")
+    assert {(s.metadata["slide"], s.label) for s in samples} == {("p1/SM_1", "normal"), ("p2/SM_2", "tumour")}
+    assert dataset.warnings == []
+
+
+def test_what_is_no_slide_is_told_and_left_out(tmp_path: Path) -> None:
+    other = dcmread(series(tmp_path, "ct", 7))
+    shutil.rmtree(tmp_path / "ct")
+    # Computed tomography.
+    other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    other.save_as(tmp_path / "1.dcm")
+    (tmp_path / "2.dcm").write_bytes(b"x" * 200)
+    told = "DICOM: 2 files are not of a slide, or damaged, for example '1.dcm'"
+    with pytest.raises(DataError, match=rf"holds no slide \(2 other files\)\. {told}\."):
+        read(tmp_path)
+    series(tmp_path, "s", 1)
+    samples, dataset = read(tmp_path)
+    assert {s.image for s in samples} == {("s/z.dcm",)}
+    assert dataset.warnings == [told]
+
+
+def test_a_series_of_a_label_alone_gives_no_tile(tmp_path: Path) -> None:
+    write_dicom_level(tmp_path / "a" / "1.dcm", PIXELS, 0.5, series="1.2.3", kind="LABEL")
+    series(tmp_path, "b", 1)
+    samples, dataset = read(tmp_path)
+    assert {s.image for s in samples} == {("b/z.dcm",)}
+    (warning,) = dataset.warnings
+    assert warning.startswith("The slide a/1.dcm gives no tile: 1.dcm cannot be opened: ")
+
+
+def test_vectors_are_made_anew_where_another_level_changed(tmp_path: Path) -> None:
+    path, store = series(tmp_path / "slides", "s", 1), histokit.open_store(tmp_path / "store")
+
+    def computed(pixels: np.ndarray | None) -> tuple[int, int]:
+        if pixels is not None:
+            write_dicom_level(path.with_stem("a"), pixels, 1, series="1.2.3.1")
+        histokit.ingest(store, "slides", tmp_path / "slides", name="s", options={"size": "64", "mpp": "1"})
+        (table, *_) = histokit.extract(store, "s", "texture", layers="stain").tables
+        return table["computed"], table["cached"]
+
+    assert computed(None) == (1, 0)
+    assert computed(None) == (0, 1)
+    assert computed(halved(PIXELS) // 2 + 64) == (1, 0)
+
+
+def test_tiles_that_a_file_cut_short_lacks_are_put_aside(tmp_path: Path) -> None:
+    path, store = series(tmp_path / "slides", "s", 1), histokit.open_store(tmp_path / "store")
+    whole = path.read_bytes()
+    # Of 4 × 4 tiles, the last five are gone, and the end of the one before.
+    path.write_bytes(whole[: -5 * 64 * 64 * 3 - 10])
+    histokit.ingest(store, "slides", tmp_path / "slides", name="s", options={"size": "64", "tissue": "none"})
+    extraction = histokit.extract(store, "s", "texture", layers="stain")
+    (table, *_) = extraction.tables
+    assert (table["computed"], table["unusable"]) == (10, 6)
+
+
+def test_contract(tmp_path: Path) -> None:
+    for number in (1, 2):
+        series(tmp_path, f"s{number}", number, PIXELS + np.uint8(number))
+    check_dataset(Slides, tmp_path, size=48, mpp=0.6)
+
+
+def test_the_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series(tmp_path, "s", 1, PIXELS + np.uint8(3))
+    monkeypatch.setitem(sys.modules, "pydicom.filereader", None)
+    with pytest.raises(UsageError, match=r"(?s)DICOM slides need the package pydicom.*'histokit\[slides\]'"):
+        read(tmp_path)
