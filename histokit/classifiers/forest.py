@@ -16,7 +16,20 @@ from histokit.classifiers.fitting import parallel
 #: scikit-learn draws the seed of each tree below this.
 _SEEDS = np.iinfo(np.int32).max
 
+#: Trees split no samples whose values have a variance below 2e-16, and see none that is lost beside their mean.
+_SMALL, _LOST = 1e-3, 1e6
+
 _UNCHECKED = {"skip_parameter_validation": True, "assume_finite": True}
+
+
+def target_units(y: NDArray[np.float64]) -> tuple[float, float]:
+    """Return what is to be taken away from a target, and by what power of 2 to divide it, before trees are grown.
+
+    That is 0 and 1 wherever trees can work with its numbers as they are.
+    """
+    mean, deviation = float(np.mean(y)), float(np.std(y)) if np.ptp(y) else 1.0
+    shift = mean if abs(mean) > _LOST * deviation else 0.0
+    return shift, float(2.0 ** np.floor(np.log2(deviation))) if shift or deviation < _SMALL else 1.0
 
 
 def rank_and_score(
@@ -34,8 +47,8 @@ def rank_and_score(
     """Fit extremely randomised trees; return the importances of columns and the scores of other samples.
 
     Both are, bit for bit, those of ``ExtraTreesClassifier(trees, max_features=max_features, random_state=seed)``, or of
-    ``ExtraTreesRegressor`` where numbers are predicted. Trees are asked one by one, because validating arguments and
-    dispatching cost as much as building a small tree.
+    `histokit.classifiers.standardised.UnitFreeTrees` where numbers are predicted. Trees are asked one by one, because
+    validating arguments and dispatching cost as much as building a small tree.
 
     Parameters
     ----------
@@ -67,7 +80,8 @@ def rank_and_score(
     from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
     expect_many_classes()
-    known, codes = (np.zeros(1, np.intp), y) if classes is None else np.unique(y, return_inverse=True)
+    shift, unit = target_units(y) if classes is None else (0.0, 1.0)
+    known, codes = (np.zeros(1, np.intp), (y - shift) / unit) if classes is None else np.unique(y, return_inverse=True)
     make, ask = (ExtraTreeRegressor, _values) if classes is None else (ExtraTreeClassifier, _probabilities)
     votes = np.zeros((len(tested), len(known)))
     found: list[NDArray[np.float64]] = []
@@ -82,7 +96,7 @@ def rank_and_score(
                 votes += ask(tree, tested)
             tell(number / trees)
     scores = np.zeros((len(tested), classes or 1))
-    scores[:, known] = votes / trees
+    scores[:, known] = shift + unit * (votes / trees)
     # The order of operations is scikit-learn's, to the last bit.
     importances = np.mean(found or [np.ones(X.shape[1])], axis=0)
     return importances / importances.sum(), scores

@@ -1,4 +1,4 @@
-"""Support vector regression of a target in its own units: standardised by the samples that it is fitted to."""
+"""Regression that does not depend on the units of the target."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.svm import LinearSVR
+
+from histokit.classifiers.forest import target_units
 
 #: scikit-learn stops by the slope relative to that at zero, which columns of large numbers make: those of small ones
 #: are not fitted then.
@@ -53,4 +56,25 @@ class StandardisedSVR(LinearSVR):
     def predict(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the (n,) predicted values of samples (n, d)."""
         found: NDArray[np.float64] = self.mean_ + self.deviation_ * super().predict(X)
+        return found
+
+
+class UnitFreeTrees(ExtraTreesRegressor):
+    """scikit-learn's ``ExtraTreesRegressor``, which takes small numbers, such as moles per litre, for all the same.
+
+    Attributes
+    ----------
+    shift_, unit_ : float
+        What was taken away from the target, and by what it was divided: 0 and 1 of most.
+    """
+
+    def fit(self, X: NDArray[np.floating], y: NDArray[np.float64], sample_weight: Any = None) -> Self:
+        """Fit to samples (n, d) and their (n,) values."""
+        self.shift_, self.unit_ = target_units(y)
+        super().fit(X, (y - self.shift_) / self.unit_, sample_weight)
+        return self
+
+    def predict(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the (n,) predicted values of samples (n, d)."""
+        found: NDArray[np.float64] = self.shift_ + self.unit_ * super().predict(X)
         return found

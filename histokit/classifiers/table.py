@@ -191,7 +191,12 @@ REGRESSORS: dict[str, Classifier] = {
         stored_types=("histokit.classifiers.standardised.StandardisedSVR",),
     ),
     "et": replace(
-        CLASSIFIERS["et"], estimator="sklearn.ensemble:ExtraTreesRegressor", kind=VALUE, weighted=False, colour=""
+        CLASSIFIERS["et"],
+        estimator="histokit.classifiers.standardised:UnitFreeTrees",
+        kind=VALUE,
+        weighted=False,
+        stored_types=("sklearn.tree._tree.Tree", "histokit.classifiers.standardised.UnitFreeTrees"),
+        colour="",
     ),
     "knn": replace(
         CLASSIFIERS["knn"],

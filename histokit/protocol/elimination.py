@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError
 from histokit.protocol.elimination_paths import Paths, Walk
-from histokit.protocol.number_metrics import ERRORS, direction
+from histokit.protocol.number_metrics import ERRORS, direction, scale_of
 from histokit.protocol.scorers import defined, spread
 from histokit.protocol.subset_sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
@@ -120,7 +120,8 @@ def eliminate(
         said: list[str] = []
         metric, table = decide(found, problem, said)
         means = mean_of(table)
-        goodness, below = direction(metric) * means, tolerance * _unit(metric, problem, rows)
+        scale = scale_of(metric, means)
+        goodness, below = direction(metric) * means / scale, tolerance * _unit(metric, problem, rows) / scale
         best, least = knee(goodness, below)
         finer = finer_sizes(sizes, goodness, below, fine) if step == AUTO else []
         if not finer:

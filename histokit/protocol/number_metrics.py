@@ -86,6 +86,11 @@ def direction(metric: str) -> int:
     return -1 if metric in ERRORS else 1
 
 
+def scale_of(metric: str, means: Floats) -> float:
+    """Return by what means of a metric are divided to be without units: of errors the largest, else 1."""
+    return float(np.nanmax(means, initial=0.0)) or 1.0 if metric in ERRORS else 1.0
+
+
 class _Ranks:
     """The ranks of some numbers in any resample of them; equal numbers share the mean of theirs."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.fitting import Fitting, cross_scores
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.number_metrics import direction
+from histokit.protocol.number_metrics import direction, scale_of
 from histokit.protocol.scorers import defined, first_best, spread
 from histokit.protocol.targets import ClassTarget, NumberTarget, Target
 
@@ -142,7 +142,7 @@ def tune(
             step()
     metric, table = decide(found, problem, notes)
     means = mean_of(table)
-    best = first_best(direction(metric) * means)
+    best = first_best(direction(metric) * means / scale_of(metric, means))
     listed = [
         {
             "parameters": setting,

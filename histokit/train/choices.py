@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
-from histokit.protocol.number_metrics import direction
+from histokit.protocol.number_metrics import direction, scale_of
 from histokit.protocol.progress import creation_time
 from histokit.protocol.scorers import first_best
 from histokit.protocol.tuning import comparable, mean_of
@@ -108,11 +108,15 @@ def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:
     tuned = [entry.get("tuning") or {} for entry in fitted]
     metrics = [entry.get("metric", run.metric) for entry in tuned]
     decided = run.metric if run.metric in metrics else metrics[0]
-    scores = [
-        entry.get("score", np.nan) if metric == decided else np.nan
-        for entry, metric in zip(tuned, metrics, strict=True)
-    ]
-    return first_best(direction(decided) * np.array(scores, float))
+    scores = {
+        place: next(row["scores"] for row in entry["table"] if row["parameters"] == fitted[place]["parameters"])
+        for place, (entry, metric) in enumerate(zip(tuned, metrics, strict=True))
+        if metric == decided and "table" in entry
+    }
+    means = np.full(len(fitted), np.nan)
+    if scores:
+        means[list(scores)] = mean_of(comparable(np.array(list(scores.values()), float)))
+    return first_best(direction(decided) * means / scale_of(decided, means))
 
 
 def _test_scores(runs: Sequence[RunRecord]) -> NDArray[np.float64]:
@@ -123,6 +127,7 @@ def _test_scores(runs: Sequence[RunRecord]) -> NDArray[np.float64]:
     defined = ~np.isnan(found).all(axis=1)
     if defined.any():
         means[defined] = direction(metric) * mean_of(comparable(found[defined]))
+        means /= scale_of(metric, np.abs(means))
     return means
 
 

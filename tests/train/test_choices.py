@@ -56,13 +56,18 @@ def test_the_model_is_that_of_the_best_on_all_training_samples(toy):
     assert toy.predictions(mine.id)["scores"] == toy.predictions(theirs.id)["scores"]
 
 
+def scored(part, score):
+    table = [row | {"mean": score, "scores": [score] * len(row["scores"])} for row in part["tuning"]["table"]]
+    return part | {"tuning": part["tuning"] | {"score": score, "table": table}}
+
+
 def test_what_is_to_be_known_of_the_model_is_told_though_no_fold_has_its_features(toy):
     scores = {"net/early": (0.9, 0.5), "net/inner": (0.5, 0.9), "net/last": (0.5, 0.5)}
     runs = []
     for run in train(toy, "toy", list(scores), **FAST):
         inside, whole = scores[run.address]
-        folds = [fold | {"tuning": fold["tuning"] | {"score": inside}} for fold in run.folds]
-        final = run.found["final"] | {"tuning": run.found["final"]["tuning"] | {"score": whole}}
+        folds = [scored(fold, inside) for fold in run.folds]
+        final = scored(run.found["final"], whole)
         runs.append(replace(run, notes=[f"of {run.address}"], folds=folds, found=run.found | {"final": final}))
     found = choices.chosen(toy, runs, "inner")
     assert {fold["address"] for fold in found.folds} == {"net/early"}
@@ -142,6 +147,24 @@ def test_scores_of_other_metrics_or_of_other_folds_are_not_compared(tmp_path, ch
     flat, _, found = train(store, "toy", "net/each", "ridge", choose=choose, split="cv", **options)
     assert {fold["scores"]["pearson"] for fold in flat.folds} == {None}
     assert {fold["address"] for fold in found.folds} == {"net/wrong"}
+
+
+def test_features_that_tell_nothing_in_some_inner_folds_are_not_chosen_by_the_others(tmp_path):
+    # The first layer knows the target better than the last one, but of a few slides only: of the others all its
+    # predictions are alike, and correlate with nothing.
+    rng = np.random.default_rng(0)
+    samples, X = make_samples(120, 12)
+    value = X[:, 0] + 0.8 * rng.normal(size=120)
+    few = np.isin(samples["slide"], ["P0", "P1", "P2", "P3"])
+    first = np.where(few, value + 0.1 * rng.normal(size=120), 0.0)[:, None]
+    store = make_store(tmp_path / "store", samples | {"value": value.tolist()}, {"first": first, "last": X})
+    options = {"target": "value", "metric": "pearson", "grid": {"alpha": 1.0}, "split": "holdout"}
+    first, last, found = train(store, "toy", "net/each", "ridge", choose="inner", **options)
+    inner = [run.folds[0]["tuning"]["table"][0]["scores"] for run in (first, last)]
+    known = [score for score in inner[0] if score is not None]
+    assert 0 < len(known) < 5
+    assert np.mean(known) > np.mean(inner[1]) > np.sum(known) / 5
+    assert found.folds[0]["address"] == found.found["final"]["address"] == "net/last"
 
 
 def test_a_choice_is_between_features_of_the_same_samples(tmp_path):

@@ -61,6 +61,49 @@ def test_a_grid_is_searched_by_the_error_where_it_is_lowest(toy):
         assert part["tuning"]["score"] == table[1.0]
 
 
+def test_the_units_of_the_target_decide_nothing(tmp_path):
+    # A picomole in moles: as small as what two means that are equal may differ by.
+    found = []
+    for place, unit in (("a", 1.0), ("b", 2.0**-40), ("c", 2.0**40)):
+        _, samples, _ = make(tmp_path / place)
+        store, *_ = make(tmp_path / f"{place}s", age=(unit * np.array(samples["age"])).tolist())
+        how = {"target": "age", "metric": "mae", "split": "holdout", "inner_folds": 3}
+        grids = {"ridge": {"alpha": "1e5,1"}, "knn": {"k": "40,3"}, "et": {"trees": 5, "max_features": "1,n"}}
+        chosen = []
+        for name, grid in grids.items():
+            *runs, best = train(store, "toy", ["net/last", "net/early"], name, grid=grid, choose="inner", **how)
+            chosen.append([run.folds[0]["parameters"] for run in runs])
+            chosen[-1] += [best.folds[0]["address"], round(runs[0].folds[0]["scores"]["mae"] / unit, 1)]
+            *_, best = train(store, "toy", ["net/last", "net/early"], name, grid=grid, choose="test", **how)
+            chosen[-1].append(best.folds[0]["address"])
+        kept = select(store, "toy", "net/last", **how).kept
+        found.append([*chosen, kept["columns"], kept["k_best"]])
+    assert found[0] == found[1] == found[2]
+    assert found[0][0][0] == {"alpha": 1.0}
+    assert found[0][1][0]["k"] == 3
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e-9, 0.0), (1e-5, 0.0), (1e-9, 1.0)])
+def test_trees_of_small_numbers_are_those_of_large_ones(tmp_path, unit, offset):
+    # scikit-learn's take numbers whose variance is below 2e-16 for one number.
+    scores, fitted = [], []
+    for place, unit_here, offset_here in (("a", 1.0, 0.0), ("b", unit, offset)):
+        _, samples, _ = make(tmp_path / place)
+        age = np.array(samples["age"])
+        store, *_ = make(tmp_path / f"{place}s", age=(offset_here + unit_here * age).tolist())
+        (run,) = train(store, "toy", "net/last", "et", target="age", grid={"trees": 30}, split="holdout")
+        model = predict_features(store, run, store.features("toy", "net/last"))
+        found = {row["id"]: row["predicted_value"] for row in store.predictions(model.id).to_pylist()}
+        fitted.append((np.array([found[i] for i in samples["id"]]) - offset_here) / unit_here - age)
+        scores.append(run.folds[0]["scores"]["r2"])
+    assert scores[0] > 0.4
+    assert scores[1] == pytest.approx(scores[0], abs=0.1)
+    tested = np.abs(fitted[0]) > 1e-6
+    # Trees that are fully grown know what they were grown on.
+    assert 5 < tested.sum() < 20
+    np.testing.assert_allclose(fitted[1][~tested], 0, atol=1e-4)
+
+
 def test_the_layer_with_the_lowest_error_is_chosen(toy):
     how = {"target": "age", "metric": "rmse", "grid": {"alpha": "10,1"}}
     for choose in ("inner", "test"):
