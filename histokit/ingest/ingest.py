@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from histokit.plugin.digests import canonical_json
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.manager import registry
 from histokit.plugin.reader_marks import READER_REVISION
+from histokit.protocol.named_split import replaced_notes
 from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.commits import NewerFormatError
@@ -89,11 +91,13 @@ def ingest(
         if before is not None and not replace:
             check_moved(store, before, dataset, rows)
         splits = _splits(name, table)  # first, for it may warn
+        former = {} if before is None else store.split_headers(name)
         record = _record(name, dataset, table)
         kept = store.save_dataset(record, rows, digests.to_rows(), splits, table.problem_table(), before)
     if before is not None:
         forget_outdated(store, name, before.root != record.root)
-    return kept
+    told = [note for split in splits for note in replaced_notes(store, split, former.get(split.name))]
+    return dataclasses.replace(kept, warnings=(*kept.warnings, *told)) if told else kept
 
 
 def _check_path(root: Path) -> None:

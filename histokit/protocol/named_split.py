@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,9 @@ def split(
         ignore_groups=ignore_groups,
         bar=bar,
     )
+    others = [header for header in store.split_headers(dataset).values() if header["name"] != name]
     store.save_split(made, before["digest"] if before else None)
-    notes = [*made.params.get("notes", []), *replaced_notes(store, made, before)]
+    notes = [*made.params.get("notes", []), *replaced_notes(store, made, before), *_shared_draws(made, others)]
     return replace(made, params={**made.params, **({"notes": notes} if notes else {})})
 
 
@@ -159,10 +160,39 @@ def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) 
     there += [counted(len(selections), "selection", "selections") + f" ({some(selections)})"] * bool(selections)
     other = Split(rows=SPLIT_SCHEMA.empty_table(), **{key: each for key, each in before.items() if key != "digest"})
     former = split_command(replace(other, name="OTHER"))
+    both = f"to have both: {former}" if former else "choose another --name"
+    if before["source"] == made.source == "published":
+        both = "to have both, ingest the data as they are now under another --name"
     return [
         f"the split {made.name!r} took the place of another one, whose folds {' and '.join(there)} of it keep: they "
-        f"are not paired with runs on this one; {f'to have both: {former}' if former else 'choose another --name'}"
+        f"are not paired with runs on this one; {both}"
     ]
+
+
+def _shared_draws(made: Split, others: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say which other splits of another seed test the same samples in some draws: draw r is made of the seed + r."""
+    draws = _draws(made.seed, made.params)
+    alike = [
+        (other["name"], _draws(other["seed"], other["params"]))
+        for other in others
+        if made.source == other["source"] == "generated" and made.group == other["group"] and made.seed != other["seed"]
+        if _way(made.params) == _way(other["params"]) and _way(made.params).keys() & {"folds", "test"}
+    ]
+    return [
+        f"{len(shared)} of {len(draws)} draws test the same samples as draws of the split {name!r}, since the seed "
+        f"goes up by one from draw to draw: to draw others, --seed {there.stop}"
+        for name, there in alike
+        if (shared := set(draws) & set(there))
+    ]
+
+
+def _draws(seed: int | None, params: Mapping[str, Any]) -> range:
+    return range(seed or 0, (seed or 0) + params.get("repeats", 1))
+
+
+def _way(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a split was made, apart from how often."""
+    return {name: value for name, value in params.items() if name not in ("repeats", "notes", "automatic")}
 
 
 def find_base(

@@ -147,8 +147,7 @@ def _train_one(
     report: Callable[..., None] | None,
 ) -> RunRecord:
     recipe = question.recipe
-    if recipe.selection is not None:
-        _check_selection_fits(recipe.selection, experiment, question.options)
+    unlike = _check_selection_fits(recipe.selection, experiment, question.options) if recipe.selection else []
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
@@ -175,7 +174,7 @@ def _train_one(
         parameters=question.parameters(experiment),
         found=_found(experiment, final),
         folds=[outcome.document for outcome in outcomes],
-        notes=[*experiment.notes, *said, *remarks, *told],
+        notes=[*experiment.notes, *unlike, *said, *remarks, *told],
         predicted=None if question.options.aggregate else experiment.tested_digest,
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
@@ -221,7 +220,8 @@ def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: 
     )
 
 
-def _check_selection_fits(selection: SelectionRecord, experiment: Experiment, options: TrainOptions) -> None:
+def _check_selection_fits(selection: SelectionRecord, experiment: Experiment, options: TrainOptions) -> list[str]:
+    """Refuse a selection of other columns; return what is to be known of columns that were not normalised there."""
     made_on = [(part["fingerprint"], part["columns"]) for part in selection.features]
     given = [(part["fingerprint"], part["columns"]) for part in experiment.feature_list]
     if made_on != given:
@@ -236,6 +236,12 @@ def _check_selection_fits(selection: SelectionRecord, experiment: Experiment, op
             f"The selection {selection.id} was made on features that were normalised otherwise than these.",
             next=f"Add {same}, or select on these features.",
         )
+    if options.normalise and not normalised["normalise"]:
+        return [
+            f"the selection {selection.id} is of columns as they were before --normalise {options.normalise}: select "
+            "with the same --normalise to choose among those that are trained on"
+        ]
+    return []
 
 
 def _final(

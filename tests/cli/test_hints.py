@@ -180,6 +180,18 @@ def test_a_split_that_takes_the_place_of_another_one_tells_what_is_on_that(extra
     assert extracted.ok("train", "cells", *asked, "OTHER", "--classifier", "knn", "--grid", "k=1").out.strip() == run
 
 
+def test_draws_that_splits_of_other_seeds_share_are_told(extracted):
+    made = ["split", "cells", "--folds", 2, "--repeats", 3, "--name"]
+    extracted.ok(*made, "zero")
+    told = extracted.ok(*made, "one", "--seed", 1).err
+    assert "2 of 3 draws test the same samples as draws of the split 'zero'" in told.replace("\n", " ")
+    found = extracted.ok("list", "splits", "cells", "--json").document["splits"]
+    assert {"zero", "one"} <= {each["name"] for each in found}
+    assert "test the same samples" not in str(found)
+    assert "to draw others, --seed 3" in told
+    assert "test the same samples" not in extracted.ok(*made, "three", "--seed", 6).err
+
+
 def test_filters_over_what_was_predicted_are_told_as_such(extracted, tmp_path):
     run = extracted.ok("train", "cells", "--features", "tiny/3", *FAST).out.strip()
     for column in ("predicted", "fold"):

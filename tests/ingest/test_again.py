@@ -271,3 +271,20 @@ def test_problems_of_other_samples_stay(store: FeatureStore, images: Path) -> No
     ingest(store, images)
     assert {row["id"] for row in store.problems("d").to_pylist()} == {"b", "c"}
     assert {row["id"] for row in store.problems("e").to_pylist()} == {"a"}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_runs_on_a_published_split_that_is_another_one_now_are_told(store: FeatureStore, images: Path) -> None:
+    for patient, part in (("p1", "train"), ("p2", "train"), ("p3", "train"), ("p4", "test")):
+        shutil.move(images / patient, images / part / patient)
+    options = {"pattern": "{split}/{patient}/{label}/*.png", "group": "patient"}
+    assert not [text for text in ingest(store, images, options=options).warnings if "place" in text]
+    extract(store)
+    how: dict[str, Any] = {"classifier": "knn", "grid": {"k": 1}}
+    (run,) = histokit.train(store, "d", "tiny/last", **how)
+    assert not [text for text in ingest(store, images, options=options).warnings if "place" in text], "it is the same"
+    shutil.move(images / "train" / "p3", images / "test" / "p3")
+    (told,) = [text for text in ingest(store, images, options=options).warnings if "took the place" in text]
+    assert f"{run.split!r} took the place of another one, whose folds 1 run ({run.id}) of it keep" in told
+    assert "under another --name" in told
+    assert store.dataset("d").warnings == ()

@@ -43,6 +43,14 @@ def test_a_selection_is_for_features_that_are_normalised_alike(tmp_path):
         assert "--per plate" in caught.value.next
 
 
+def test_a_selection_of_features_that_were_not_normalised_is_told(tmp_path):
+    store = make(tmp_path)
+    raw, alike = (select(store, "toy", "net/last", **HOW, **how) for how in ({}, BY_PLATE))
+    for record, how, told in ((raw, BY_PLATE, True), (alike, BY_PLATE, False), (raw, {}, False)):
+        (run,) = train(store, "toy", "net/last", **NEAREST, **how, selection=record.id)
+        assert any("as they were before --normalise standardise" in note for note in run.notes) == told
+
+
 def test_the_command(tmp_path, capsys, monkeypatch):
     make(tmp_path)
     monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path))
