@@ -129,15 +129,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def number_text(value: float) -> str:
-    """Return a number with four decimals; a small one, which these would make one with others or 0, with three digits.
+def number_text(value: float, decimals: int = 4) -> str:
+    """Return a number with four decimals, or as many; what these would make 0, one with others, or 1 has more digits.
 
     Examples
     --------
-    >>> number_text(0.86254), number_text(-1e-17), number_text(0.0000348)
-    ('0.8625', '0.0000', '3.48e-05')
+    >>> number_text(0.86254), number_text(-1e-17), number_text(0.0000348), number_text(0.99997)
+    ('0.8625', '0.0000', '3.48e-05', '0.99997')
     """
-    return f"{value:.3g}" if _ROUNDING < abs(value) < _SMALL else f"{value:z.4f}"
+    if _ROUNDING < abs(value) < _SMALL:
+        return f"{value:.3g}"
+    while abs(value) < 1 - _ROUNDING and round(abs(value), decimals) == 1:
+        decimals += 1
+    return f"{value:z.{decimals}f}"
 
 
 def shown(value: Any) -> Pieces:

@@ -55,7 +55,7 @@ def compare(
     """
     from histokit.compare.compare import compare as run
     from histokit.compare.compare_options import CompareOptions
-    from histokit.compare.sheets import comparison_sheets, hidden_pairs
+    from histokit.compare.sheets import comparison_sheets, hidden_rows
     from histokit.compare.views import VIEWS
     from histokit.figures import asked_figures, draw_figure
 
@@ -72,7 +72,7 @@ def compare(
         return
     for title, columns, rows in comparison_sheets(found):
         console.table(columns, rows, None, title=title)
-    if hidden := hidden_pairs(found):
+    if hidden := hidden_rows(found):
         console.note(f"{hidden}: --json")
 
 

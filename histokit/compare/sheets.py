@@ -27,12 +27,13 @@ def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
     yield from score_sheets(found)
     if len(found.columns) > 1 and found.best_of:
         yield _chosen(found)
-    elif len(found.columns) > 1 and len(found.rows) <= _RUNS:
+    elif len(found.columns) > 1 and shows_runs(found):
         yield _runs(found)
     if found.pairs and shows_pairs(found):
         yield _pairs(found)
     if found.ranking:
-        yield _wilcoxon(found.ranking["tests"])
+        turned = any(column["metric"] in ERRORS for column in found.columns)
+        yield _wilcoxon(found.ranking["tests"], turned)
         yield from _omnibus(found.ranking["tests"])
 
 
@@ -111,10 +112,18 @@ def shows_pairs(found: Comparison) -> bool:
     return len(found.columns) == 1 or len(_shown_pairs(found)) <= _PAIRS
 
 
-def hidden_pairs(found: Comparison) -> str:
-    """Return how many paired differences the tables do not show; nothing where they show them."""
-    many = counted(len(found.pairs), "paired difference within a dataset is", "paired differences within datasets are")
-    return "" if not found.pairs or shows_pairs(found) else f"{many} not shown"
+def shows_runs(found: Comparison) -> bool:
+    """Return whether the runs are few enough to be shown; those on one column stand beside their scores."""
+    return len(found.columns) == 1 or len(found.rows) <= _RUNS
+
+
+def hidden_rows(found: Comparison) -> str:
+    """Return how many runs and paired differences the tables do not show; nothing where they show them."""
+    runs = [] if shows_runs(found) else [counted(len(found.rows), "run", "runs")]
+    pairs = counted(len(found.pairs), "paired difference within a dataset", "paired differences within datasets")
+    hidden = [*runs, *([] if not found.pairs or shows_pairs(found) else [pairs])]
+    one = not runs and len(found.pairs) == 1
+    return f"{' and '.join(hidden)} {'is' if one else 'are'} not shown" if hidden else ""
 
 
 def _shown_pairs(found: Comparison) -> list[dict[str, Any]]:
@@ -138,6 +147,8 @@ def _pairs(found: Comparison) -> Sheet:
         title += f" (p from {ENOUGH_GROUPS} groups on)"
     if sum(pair["reliable"] for pair in found.pairs) > 1:
         title += "; p of each alone, not corrected for their number"
+    lower = [name for name in ERRORS if any(pair["metric"] == name for pair in _shown_pairs(found))]
+    title += f"; of {' and '.join(lower)} the lower one is better" * bool(lower)
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
     rows = [
@@ -171,12 +182,13 @@ def _turned(pair: dict[str, Any]) -> dict[str, Any]:
     return {**pair, **turned, "mcnemar": counts}
 
 
-def _wilcoxon(tests: dict[str, Any]) -> Sheet:
+def _wilcoxon(tests: dict[str, Any], turned: bool) -> Sheet:
     names = ["first", "second", "wins", "losses", "ties", "median_difference", "statistic"]
     listed = tests["wilcoxon"]
     cut = f" (the {_PAIRS} smallest p of {len(listed)}, all: --json)" if len(listed) > _PAIRS else ""
     shown = sorted(listed, key=lambda pair: pair["p"])[:_PAIRS] if cut else listed
     title = f"Wilcoxon's signed-rank test over {tests['datasets']} datasets, with Holm's correction{cut}"
+    title += "; errors are taken as negative: above 0, the first is better" * turned
     rows = [[*(pair[name] for name in names), _p(pair["p"]), _p(pair["p_holm"])] for pair in shown]
     return Sheet(title, [*(name.replace("_", " ") for name in names), "p", "p (Holm)"], rows)
 

@@ -87,6 +87,8 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         if name in folds["mean"] and _is_wanted(name, evaluation, only)
     ]
     console.table(columns, rows, None, title=title)
+    # Of each sample there are as many as repeats.
+    several = "predictions" * any(fold["repeat"] for fold in folds["each"])
     for name, entry in evaluation.by.items():
         kind = "scores of units" if entry["kind"] == "level" else "metric inside each unit"
         inner = [
@@ -96,11 +98,12 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         units = counted(entry["units"], "unit", "units")
+        units += f", {entry['n']:,} predictions" * (entry.get("n", entry["units"]) > entry["units"])
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {units}")
         if only is None and entry["kind"] == "level" and entry["per_class"]:
-            _print_classes(f"units of {name}", entry["per_class"], entry["confusion"])
+            _print_classes(f"{several or 'units'} of {name}", entry["per_class"], entry["confusion"])
     if only is None and evaluation.per_class:
-        _print_classes("samples", evaluation.per_class, evaluation.confusion)
+        _print_classes(several or "samples", evaluation.per_class, evaluation.confusion)
 
 
 def _is_wanted(metric: str, evaluation: Evaluation, only: str | None) -> bool:

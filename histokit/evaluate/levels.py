@@ -185,7 +185,9 @@ def by_levels(
             points[f"{column}:{how}"] = points_of(frame)
         views = see(frame)
         summary |= {"views": views} if views else {}
-        found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
+        # Where folds are repeated, there are several predictions of a unit.
+        units = len(set(frame.ids.tolist()))
+        found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": units, **summary}
     return found, notes
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.panels import SMALL, WIDE, Panel, draw_panels, unit_square
 from histokit.figures.sheet import Document, as_file
+from histokit.layout import number_text
 
 _RIGHT: dict[str, Any] = {"color": "#1f4e79", "linewidth": 1.3, "marker": "o", "markersize": 4}
 _GAP: dict[str, Any] = {"color": "#d55e00", "linewidth": 1.3}
@@ -65,15 +66,18 @@ def _draw(axis: Any, document: dict[str, Any]) -> None:
 
 def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     """Return what the lines of a panel look like, and what they mean."""
-    confidence, accuracy = (document[name] for name in ("confidence", "accuracy"))
+    confidence, accuracy = (number_text(document[name], 3) for name in ("confidence", "accuracy"))
     found = [
-        (_RIGHT, f"right predictions: {accuracy:.3f} of all, at a mean probability of {confidence:.3f}"),
+        (_RIGHT, f"right predictions: {accuracy} of all, at a mean probability of {confidence}"),
         (_GAP, f"what they differ by: {_measure(document, 'ece')}"),
         (_EQUAL, "as often as the probability says"),
-        (_COUNTS, f"samples in each of {len(document['bins'])} bins"),
+        (_COUNTS, f"predictions in each of {len(document['bins'])} bins"),
     ]
     found += [
-        (_NOTHING, f"{_measure(document, name)}; by shares of classes alone {document['baseline'][name]:.3f}")
+        (
+            _NOTHING,
+            f"{_measure(document, name)}; by shares of classes alone {number_text(document['baseline'][name], 3)}",
+        )
         for name in ("brier", "log_loss")
     ]
     if document["zeros"]:
@@ -91,12 +95,13 @@ def _temperatures(document: dict[str, Any]) -> str:
 
 
 def _measure(document: dict[str, Any], name: str) -> str:
-    text = f"{_CALLED[name]} {document[name]:.3f}"
+    text = f"{_CALLED[name]} {number_text(document[name], 3)}"
     intervals = document["intervals"]
     bounds = intervals and intervals["metrics"][name]
     if not bounds:
         return text
-    return f"{text} (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{'' if intervals['reliable'] else ', unreliable'})"
+    low, high = (number_text(bound, 3) for bound in bounds)
+    return f"{text} (95 % {low} to {high}{'' if intervals['reliable'] else ', unreliable'})"
 
 
 calibration_figure = as_file(draw_calibration)

@@ -43,11 +43,13 @@ def title_of(evaluation: Mapping[str, Any]) -> str:
 
 
 def counts_of(evaluation: Mapping[str, Any]) -> str:
-    """Return dataset and run, and how many samples or units of how many groups were scored."""
-    count = evaluation["units"] if "level" in evaluation else evaluation["n"]
-    what = ("unit", "units") if "level" in evaluation else ("sample", "samples")
-    groups = of_groups(evaluation["groups"])
-    return f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
+    """Return dataset and run, and how many predictions of how many units or groups were scored.
+
+    Where folds are repeated, there are several predictions of a sample.
+    """
+    units = f" of {counted(evaluation['units'], 'unit', 'units')}" if "level" in evaluation else ""
+    count = f"{counted(evaluation['n'], 'prediction', 'predictions')}{units}{of_groups(evaluation['groups'])}"
+    return f"{evaluation['dataset']}, run {evaluation['run']}: {count}"
 
 
 def tested(scores: Iterable[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from histokit.figures.lettering import drawable, in_legend, line_height, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet
+from histokit.layout import number_text
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -27,7 +28,7 @@ _CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
-    """Draw the score inside each group of each run, the worst on top, beside how many samples of which class it has.
+    """Draw the score inside each group of each run, the worst on top, beside its predictions by true class.
 
     Parameters
     ----------
@@ -86,20 +87,27 @@ def _rest(document: dict[str, Any]) -> str:
     texts = []
     if rest:
         few = counted(len(rest), "group", "groups")
-        low, high = f"{min(rest):.3g}", f"{max(rest):.3g}"
+        low, high = (_number(document, bound(rest)) for bound in (min, max))
         texts.append(f"the worst {_NAMED}; not drawn: {few} of {low}{f' to {high}' if low != high else ''}")
     if document["left_out"]:
-        texts.append(f"{counted(document['left_out'], 'sample is', 'samples are')} of no group")
+        texts.append(f"{counted(document['left_out'], 'prediction is', 'predictions are')} of no group")
     return "; ".join(texts)
+
+
+def _number(document: dict[str, Any], value: float) -> str:
+    """Return a score; errors are of any size."""
+    return f"{value:.4g}" if document["measure"] == "mae" else number_text(value, 3)
 
 
 def _draw_scores(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
     values, accuracy = [entry["score"] for entry in shown], document["measure"] == "accuracy"
     axis.barh(range(len(shown)), values, height=0.7, color=_BAR)
-    axis.axvline(document["pooled"], color="#b03a2e", linewidth=1, label=f"of all {document['pooled']:.3g}")
+    axis.axvline(
+        document["pooled"], color="#b03a2e", linewidth=1, label=f"of all {_number(document, document['pooled'])}"
+    )
     right = 1.0 if accuracy else max([*values, document["pooled"]]) or 1.0
     for row, value in enumerate(values):
-        axis.text(value + 0.02 * right, row, f"{value:.3g}", va="center", fontsize=SMALL, bbox=_CLEAR)
+        axis.text(value + 0.02 * right, row, _number(document, value), va="center", fontsize=SMALL, bbox=_CLEAR)
     axis.set_xlim(0, 1.18 * right)
     if accuracy:
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
@@ -122,7 +130,7 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
         others = len(document["classes"]) - len(colours)
         axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axis.set_xlabel("samples", fontsize=SMALL + 1)
+    axis.set_xlabel("predictions", fontsize=SMALL + 1)
     _legend_below(axis)
 
 

@@ -23,7 +23,7 @@ from histokit.figures.lettering import (
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet
-from histokit.layout import natural_confusion
+from histokit.layout import natural_confusion, number_text
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
@@ -189,7 +189,7 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
     if len(classes) <= _WITH_DIGITS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            share = f"\n{100 * shares[row, column]:.0f} %" if counts[row].any() else ""
+            share = f"\n{_percent(shares[row, column])} %" if counts[row].any() else ""
             text = f"{counts[row, column]:,.0f}{share}"
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=place.digits)
     else:
@@ -201,6 +201,12 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
     axis.set_xlabel(f"predicted{place.unnamed}")
     axis.set_ylabel("true")
     axis.set_title(place.title, fontsize=_TITLE)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent: only none and all are 0 and 100."""
+    text = f"{100 * share:.0f}"
+    return {("0", True): "<1", ("100", True): ">99"}.get((text, 0 < share < 1), text)
 
 
 def _draw_many(axis: Any, shares: NDArray[np.float64]) -> None:
@@ -220,8 +226,6 @@ def _draw_many(axis: Any, shares: NDArray[np.float64]) -> None:
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     metric = evaluation["metric"]
-    # Errors are of any size.
-    digits = ".4g" if metric in ERRORS else ".3f"
     each = [fold["metrics"][metric] for fold in evaluation["folds"]["each"]]
     values = [np.nan if value is None else value for value in each]
     axis.bar(range(len(values)), values, color="#7da7c9")
@@ -235,19 +239,20 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.plot([], [], linestyle="", label=f"undefined in {undefined} of {counted(len(each), 'fold', 'folds')}")
     pooled = evaluation["metrics"][metric]
     if pooled is not None:
-        axis.axhline(pooled, color="#b03a2e", label=f"pooled {pooled:{digits}}")
+        axis.axhline(pooled, color="#b03a2e", label=f"pooled {_score(pooled, metric)}")
     bounds = (evaluation["intervals"] or {}).get("metrics", {}).get(metric)
     if bounds:
-        axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label="95 % interval")
+        mark = "" if evaluation["intervals"]["reliable"] else ", unreliable"
+        axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label=f"95 % interval{mark}")
     base = evaluation["baseline"]
     if base.get(metric) is not None:
         guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:{digits}}")
+        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {_score(base[metric], metric)}")
     if metric in ERRORS:
         axis.set_ylim(bottom=0)
     else:
         # What is worse than guessing is below 0.
-        lines = [value for value in (pooled, base.get(metric)) if value is not None]
+        lines = [value for value in (pooled, base.get(metric), *(bounds or ())) if value is not None]
         axis.set_ylim(min([0.0, *(1.05 * value for value in (*values, *lines) if value < 0)]), 1.02)
     axis.set_xlabel("repeat.fold" if repeated else "fold")
     axis.set_ylabel(metric.replace("_", " "))
@@ -258,6 +263,11 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         place = {"bbox_to_anchor": (1, 0), "bbox_transform": under(axis, _FOLDS_BELOW)}
         lines = [folded(label, _FOLDS_WIDE - _MARK, _KEY) for label in labels]
         axis.legend(handles, lines, fontsize=_KEY, loc="upper right", frameon=False, **place)
+
+
+def _score(value: float, metric: str) -> str:
+    """Return a score; errors are of any size."""
+    return f"{value:.4g}" if metric in ERRORS else number_text(value, 3)
 
 
 scores_figure = as_file(draw_scores)

@@ -11,6 +11,7 @@ from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import WIDE, Panel, draw_panels, unit_square
 from histokit.figures.sheet import Document, as_file
+from histokit.layout import number_text
 
 #: Of more classes than there are colours, as many are named: those of the lowest values.
 _WORST = 5
@@ -126,20 +127,21 @@ def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
         interval = "" if several else _interval(document)
         pooled = ", pooled" * bool(document["folds"])
         counts = f" ({shown[name]['positives']:,} of {shown[name]['positives'] + shown[name]['negatives']:,})"
-        label = f"{name}{counts}{pooled}: {called} {shown[name]['value']:.3f}{interval}"
+        label = f"{name}{counts}{pooled}: {called} {number_text(shown[name]['value'], 3)}{interval}"
         found.append(({"color": colour, "linewidth": 1.5}, label))
     others = [curve for curve in shown.values() if curve["value"] is not None and curve["class"] not in named]
     if others:
-        low, high = (bound(curve["value"] for curve in others) for bound in (min, max))
-        found.append((_OTHERS, f"{len(others)} other classes: {called} {low:.3f} to {high:.3f}"))
+        low, high = (number_text(bound(curve["value"] for curve in others), 3) for bound in (min, max))
+        found.append((_OTHERS, f"{len(others)} other classes: {called} {low} to {high}"))
     if several and document["average"]["value"] is not None:
-        mean = f"mean of {len(document['average']['classes'])} classes: {called} {document['average']['value']:.3f}"
+        value = number_text(document["average"]["value"], 3)
+        mean = f"mean of {len(document['average']['classes'])} classes: {called} {value}"
         found.append(({"color": _AVERAGE, "linewidth": 1.8}, mean + _interval(document)))
     if document.get("unbanded"):
         found.append(({"linestyle": ""}, f"no band: {document['unbanded']}"))
     found += _fold_lines(document["folds"], called, several)
     if (share := _share(document)) is not None and document["value"] != "roc_auc":
-        found.append((_CHANCE, f"share of the class: {share:.3f}"))
+        found.append((_CHANCE, f"share of the class: {number_text(share, 3)}"))
     undefined: dict[str, list[str]] = {}
     for curve in shown.values():
         if "undefined" in curve:
@@ -154,11 +156,11 @@ def _fold_lines(folds: dict[str, Any] | None, called: str, several: bool) -> lis
     defined = folds["count"] - folds["undefined"]
     if not defined:
         return [({"linestyle": ""}, f"undefined in each of {folds['count']} folds")]
-    std = "" if folds["mean"]["std"] is None else f" ± {folds['mean']['std']:.3f}"
+    std = "" if folds["mean"]["std"] is None else f" ± {number_text(folds['mean']['std'], 3)}"
     lacking = f", undefined in {folds['undefined']}" * bool(folds["undefined"])
     part = f", {len(folds['each'])} of them drawn" * (len(folds["each"]) < defined)
     of = f"{'this mean over' if several else 'mean of'} {folds['count']} folds"
-    mean = (_mean(several), f"{of}: {called} {folds['mean']['value']:.3f}{std}{lacking}")
+    mean = (_mean(several), f"{of}: {called} {number_text(folds['mean']['value'], 3)}{std}{lacking}")
     return [mean, *([] if several else [(_FOLD, f"each fold{part}")])]
 
 
@@ -168,7 +170,7 @@ def _interval(document: dict[str, Any]) -> str:
     if not bounds:
         return ""
     mark = "" if band["reliable"] else ", unreliable"
-    return f" (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{mark})"
+    return f" (95 % {' to '.join(number_text(bound, 3) for bound in bounds)}{mark})"
 
 
 roc_figure = as_file(draw_roc)

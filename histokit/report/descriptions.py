@@ -10,6 +10,7 @@ from histokit.errors import counted
 from histokit.evaluate.curves import RunCurves
 from histokit.evaluate.evaluate import Evaluation
 from histokit.figures.ranks import shown_methods
+from histokit.layout import number_text
 
 
 def describe_scores(found: Evaluation) -> str:
@@ -62,7 +63,7 @@ def describe_comparison(found: Comparison) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3g}"
+    return "undefined" if value is None else number_text(value)
 
 
 def _range(values: Sequence[float | None]) -> str:

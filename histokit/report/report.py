@@ -11,7 +11,7 @@ from typing import Any
 
 from histokit import __version__
 from histokit.compare.compare import Comparison, compare
-from histokit.compare.sheets import comparison_sheets, hidden_pairs
+from histokit.compare.sheets import comparison_sheets, hidden_rows
 from histokit.errors import HistokitError, UsageError, counted, shortened
 from histokit.evaluate.evaluate import Evaluation
 from histokit.features.feature_store import FeatureStore, StoreLike, open_store
@@ -297,5 +297,5 @@ def _comparison(found: Comparison) -> Section:
     of = f"on the first {SCORED} of {len(found.columns)} columns" if len(found.columns) > SCORED else "of methods"
     caption = "Average ranks of methods over datasets." if found.ranking else f"Scores {of}, with 95 % intervals."
     drawn = figure(draw_comparison(found), describe_comparison(found), caption)
-    hidden = [Notes([f"{told}: histokit compare --json"], "plain")] if (told := hidden_pairs(found)) else []
+    hidden = [Notes([f"{told}: histokit compare --json"], "plain")] if (told := hidden_rows(found)) else []
     return Section("Comparison", [sheets[0], drawn, *sheets[1:], *hidden])

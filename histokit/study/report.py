@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.compare.compare import Comparison
-from histokit.compare.sheets import comparison_sheets, hidden_pairs
+from histokit.compare.sheets import comparison_sheets, hidden_rows
 from histokit.datasets.formulas import guarded_text
 from histokit.errors import unwritten_output
 from histokit.figures.ranks import rank_figure
@@ -64,7 +64,7 @@ def _markdown(found: Comparison) -> str:
     for title, columns, rows in comparison_sheets(found):
         lines += [f"**{title}**", "", _line(columns), _line(["---"] * len(columns))]
         lines += [*(_line([_shown(value) for value in row]) for row in rows), ""]
-    hidden = [f"{told}: {_DOCUMENT}"] if (told := hidden_pairs(found)) else []
+    hidden = [f"{told}: {_DOCUMENT}"] if (told := hidden_rows(found)) else []
     return "\n".join([*lines, *(f"- {note}" for note in [*found.notes, *hidden]), ""])
 
 

@@ -65,6 +65,15 @@ def test_the_best_of_each_says_that_it_is_optimistic(call):
     assert "these scores are optimistic" in err
 
 
+def test_runs_that_no_table_shows_are_counted(call, store):
+    for seed in range(1, 20):
+        save(store, "A", 12, seed=seed)
+    code, out, err = call("compare", "--dataset", "A", "--dataset", "B", "--bootstrap", 5)
+    assert code == 0
+    assert "runs\n" not in out
+    assert "23 runs are not shown: --json" in err.splitlines()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

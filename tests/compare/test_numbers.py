@@ -38,7 +38,9 @@ def test_the_lower_error_is_the_best(store, metric):
     assert sign * pair["interval"][0] > 0 or sign * pair["interval"][1] > 0
     if metric == "mae":
         assert pair["difference"] == pytest.approx(2 * np.abs(NOISE).mean())
-        assert "lower is better" in next(comparison_sheets(found)).title
+        scores, paired = comparison_sheets(found)
+        assert "lower is better" in scores.title
+        assert "of mae the lower one is better" in paired.title
 
 
 def test_ranks_and_the_best_of_each_know_the_direction(store):
@@ -51,6 +53,10 @@ def test_ranks_and_the_best_of_each_know_the_direction(store):
     assert found.ranking["average_ranks"] == {"et": 3.0, "knn": 2.0, "ridge": 1.0}
     pair = next(p for p in found.ranking["tests"]["wilcoxon"] if {p["first"], p["second"]} == {"et", "ridge"})
     assert (pair["wins"] if pair["first"] == "et" else pair["losses"]) == 3
+    (signed,) = [sheet for sheet in found.sheets() if "signed-rank" in sheet.title]
+    assert signed.title.endswith("; errors are taken as negative: above 0, the first is better")
+    first = dict(zip(signed.columns, signed.rows[0], strict=True))
+    assert (first["first"], first["median difference"] > 0) == ("et", True)
     best = compare(store, everything=True, metric="mae", bootstrap=20, best_of="kind")
     assert {cell["chosen"] for cell in best.methods[0]["cells"].values()} == {"et"}
 

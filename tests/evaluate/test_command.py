@@ -42,6 +42,17 @@ def test_the_name_of_the_largest_class_goes_on_in_the_next_line(empty, monkeypat
     assert [line.split() for line in lines if line.startswith(" accuracy ")] == [["accuracy", "1.0000", "1.0000", "–"]]
 
 
+def test_predictions_of_repeated_folds_are_not_called_samples(empty, capsys):
+    rows = [(i // 2, f"s{i}", "ab"[i % 2], float(i), f"P{i // 2}", f"P{i // 2}{'ab'[i % 2]}") for i in range(4)]
+    save_run(empty, rows, levels=("well",), repeats=[rows])
+    lines = CommandLine(capsys).ok("--store", empty.uri, "evaluate", "abcd", "--by", "well:mean").out.splitlines()
+    assert "by well:mean: scores of units, 4 units, 8 predictions" in lines
+    assert [line for line in lines if "by class" in line] == [
+        "predictions of well:mean by class, and confusion",
+        "predictions by class, and confusion",
+    ]
+
+
 def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsys):
     histokit = CommandLine(capsys)
     # Of a 1/2 and 2/2 are right in the folds, of b 0/0 and 1/2.

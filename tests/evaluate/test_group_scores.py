@@ -63,7 +63,7 @@ def test_of_numbers_the_largest_error_comes_first(empty):
     ]
     assert (view["measure"], view["pooled"]) == ("mae", found.metrics["mae"])
     scores, samples = axes_of(found)
-    assert (scores.get_xlabel(), samples.get_xlabel()) == ("mean absolute error", "samples")
+    assert (scores.get_xlabel(), samples.get_xlabel()) == ("mean absolute error", "predictions")
     assert [bar.get_width() for bar in samples.patches] == [2, 2]
 
 
@@ -73,7 +73,7 @@ def test_predictions_without_groups_are_told_or_left_out(empty):
         evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")), views="groups")
     (found,) = evaluate(empty, save_run(empty, [*rows, *ROWS], classes=("a", "b", "c"), run_id="eeee"), views="groups")
     assert (found.views["groups"]["left_out"], len(found.views["groups"]["groups"])) == (2, 4)
-    assert "2 samples are of no group" in draw_groups(found).subfigs[0].get_suptitle()
+    assert "2 predictions are of no group" in draw_groups(found).subfigs[0].get_suptitle()
 
 
 def test_the_groups_of_many_runs_have_a_limit_and_tell_it(empty):
@@ -88,13 +88,20 @@ def axes_of(found):
     return draw_groups(found).subfigs[0].axes
 
 
+def test_only_a_group_without_a_mistake_has_the_score_1(empty):
+    rows = [sample(i, "a", "b" if i == 7 else "a", "large") for i in range(2500)] + [sample(3000, "b", "b", "small")]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")), views="groups")
+    scores, _ = axes_of(found)
+    assert [text.get_text() for text in scores.texts] == ["0.9996", "1.000"]
+
+
 def test_bars_are_scores_and_samples_of_each_class(empty, tmp_path):
     (found,) = evaluate(empty, save_run(empty, ROWS, classes=("a", "b", "c")), views="groups")
     scores, samples = axes_of(found)
     assert [label.get_text() for label in scores.get_yticklabels()] == ["bad", "half too", "half", "good"]
     assert scores.get_ylim()[0] > scores.get_ylim()[1], "the worst is on top"
     assert [bar.get_width() for bar in scores.patches] == [0.25, 0.5, 0.5, 1]
-    assert [text.get_text() for text in scores.texts] == ["0.25", "0.5", "0.5", "1"]
+    assert [text.get_text() for text in scores.texts] == ["0.250", "0.500", "0.500", "1.000"]
     assert [line.get_xdata()[0] for line in scores.lines] == [7 / 13]
     assert all(float(tick).is_integer() for tick in samples.get_xticks())
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in samples.containers}

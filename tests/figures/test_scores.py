@@ -24,6 +24,7 @@ from histokit.figures.sheet import sheet_bytes
 from histokit.figures.threshold_curves import draw_roc
 from tests.compare.made_up import ranked, with_scores
 from tests.evaluate.made_up import make_record, save, save_run
+from tests.evaluate.made_up_numbers import save_numbers
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_each_fold_has_its_bar(empty):
     assert [bar.get_height() for bar in bars] == pytest.approx([1, 6 / 9])
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx([0, 1])
     assert levels(axis) == pytest.approx({"pooled 0.812": 13 / 16, "always c 0.625": 10 / 16})
-    (band,) = [patch for patch in axis.patches if patch.get_label() == "95 % interval"]
+    (band,) = [patch for patch in axis.patches if patch.get_label() == "95 % interval, unreliable"]
     low, high = found.intervals["metrics"]["accuracy"]
     assert low < 13 / 16 < high
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((low, high))
@@ -103,7 +104,7 @@ def test_each_fold_has_its_bar(empty):
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("fold", "accuracy")
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
         "pooled 0.812",
-        "95 % interval",
+        "95 % interval, unreliable",
         "always c 0.625",
     ]
 
@@ -126,6 +127,34 @@ def test_bars_are_called_by_their_folds(empty):
     assert (twice.get_xlabel(), _labels(twice.xaxis)) == ("repeat.fold", ["0.1", "0.3", "1.1", "1.3"])
 
 
+def test_repeated_folds_predict_a_sample_several_times(empty):
+    rows = [(i // 2, f"s{i}", "ab"[i % 2], float(i), f"P{i // 2}", f"P{i // 2}{'ab'[i % 2]}") for i in range(4)]
+    (found,) = evaluate(empty, save_run(empty, rows, levels=("well",), repeats=[rows, rows]), by="well:mean")
+    titles = [" ".join(axis.get_title().split()) for axis in draw_scores(found).axes[1::2]]
+    assert [title.partition(": ")[2] for title in titles] == [
+        "12 predictions of 2 groups",
+        "12 predictions of 4 units of 2 groups",
+    ]
+    assert (found.by["well:mean"]["units"], found.by["well:mean"]["n"]) == (4, 12)
+
+
+def test_only_none_and_all_of_a_class_are_0_and_100_percent(empty):
+    rows = [(0, f"a{i}", "a", 1.0 if i == 5 else -1.0, "P") for i in range(300)]
+    rows += [(0, f"b{i}", "b", 1.0, "Q") for i in range(300)]
+    axis, _ = draw_scores(evaluate(empty, save_run(empty, rows))).axes
+    assert [text.get_text() for text in axis.texts] == ["299\n>99 %", "1\n<1 %", "0\n0 %", "300\n100 %"]
+
+
+def test_an_interval_below_0_is_drawn_whole(empty):
+    # In two of twelve groups, predictions are far off.
+    rows = [(0, f"s{i}", float(i % 5), float(i % 5) + 3 * (i < 4), f"P{i // 2}") for i in range(24)]
+    (found,) = evaluate(empty, save_numbers(empty, rows), bootstrap=200)
+    low, high = found.intervals["metrics"]["r2"]
+    _, axis = draw_scores(found).axes
+    assert low < 0 < found.metrics["r2"] < high
+    assert axis.get_ylim()[0] == pytest.approx(1.05 * low)
+
+
 def test_an_undefined_fold_has_no_height_and_an_undefined_score_no_line(empty):
     rows = [(0, "1", "a", -1.0, "P"), (0, "2", "b", 1.0, "P"), (1, "3", "a", -1.0, "Q")]
     _, axis = draw_scores(evaluate(empty, save_run(empty, rows), metric="roc_auc")).axes
@@ -141,9 +170,9 @@ def test_runs_are_drawn_below_each_other(empty):
     sheet = draw_scores(evaluate(empty, ids))
     assert [axis.get_title() for axis in sheet.axes] == [
         "net/last · aaaa · cv",
-        "toy, run aaaa: 16 samples of 4 groups",
+        "toy, run aaaa: 16 predictions of 4 groups",
         "net/last · bbbb · cv",
-        "toy, run bbbb: 16 samples of 4 groups",
+        "toy, run bbbb: 16 predictions of 4 groups",
     ]
     assert len(draw_scores(evaluate(empty, ids[0])[0]).axes) == 2
 

@@ -32,7 +32,9 @@ def test_two_classes_have_a_line_for_the_positive_one_and_for_each_fold(empty):
     (found,) = evaluate(empty, save_run(empty, made_rows(200, ("a", "b"), folds=3)), views=BOTH, bootstrap=30)
     (axis,) = draw_threshold_curves(found, "roc").axes
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("false positive rate", "true positive rate")
-    assert " ".join(axis.get_title().split()) == "net/last · svm · cv toy, run abcd12345678: 200 samples of 10 groups"
+    assert (
+        " ".join(axis.get_title().split()) == "net/last · svm · cv toy, run abcd12345678: 200 predictions of 10 groups"
+    )
     meanings = key(axis)
     pooled, mean, each = meanings
     low, high = found.intervals["metrics"]["roc_auc"]
@@ -110,8 +112,17 @@ def test_runs_and_their_levels_have_panels_of_their_own(empty):
     assert titles == [
         f"net/last · svm · cv{level} toy, run {run}: {counts} of 10 groups"
         for run in ids
-        for level, counts in (("", "60 samples"), (" · slide:mean", "10 units"))
+        for level, counts in (("", "60 predictions"), (" · slide:mean", "10 predictions of 10 units"))
     ]
+
+
+def test_an_area_that_is_not_whole_is_not_called_whole(empty):
+    # One of 60 × 60 pairs is in the wrong order: the area is 0.99972.
+    rows = [(0, f"s{i}", "ab"[i % 2], float(i % 2) * 200 + i, f"P{i % 12}") for i in range(120)]
+    rows[0] = (0, "s0", "a", 201.5, "P0")
+    (found,) = evaluate(empty, save_run(empty, rows), views=BOTH)
+    assert found.metrics["roc_auc"] == pytest.approx(1 - 1 / 3600)
+    assert next(iter(key(draw_threshold_curves(found, "roc").axes[0]))).endswith(": AUC 0.9997")
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
