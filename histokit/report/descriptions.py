@@ -63,7 +63,10 @@ def describe_comparison(found: Comparison) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else number_text(value)
+    if value is None:
+        return "undefined"
+    few = f"{value:.3g}"
+    return number_text(value, 3) if few == "1" and value < 1 else few
 
 
 def _range(values: Sequence[float | None]) -> str:

@@ -150,9 +150,9 @@ def test_a_page_of_a_run_tells_what_the_store_holds(trained: Trained, tmp_path: 
     assert shown["accuracy"] == [f"{value:.4f}" for value in (found.metrics["accuracy"], low, high)]
     assert len(page.table("4 folds")) == 5
     scores = [fold["metrics"]["accuracy"] for fold in found.folds["each"]]
-    inside = f"{found.metrics['accuracy']:.4f} over all, {min(scores):.4f} to {max(scores):.4f} in 4 folds"
+    inside = f"{found.metrics['accuracy']:.3g} over all, {min(scores):.3g} to {max(scores):.3g} in 4 folds"
     assert page.descriptions[0] == f"Confusion matrix and accuracy by fold of the run {run}: {inside}"
-    assert f": roc auc {found.metrics['roc_auc']:.4f}" in page.descriptions[1]
+    assert f": roc auc {found.metrics['roc_auc']:.3g}" in page.descriptions[1]
     assert page.table("Samples by class")[1:] == [["bright", "12", "0.5000"], ["dark", "12", "0.5000"]]
 
 
