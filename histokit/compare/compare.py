@@ -41,7 +41,7 @@ class Comparison(InNotebooks):
         None where datasets have different ones.
     columns : list of dict
         Of each dataset and split: ``column`` (its name), ``dataset``, ``target``, ``target_type``, ``where``,
-        ``split``, ``split_digest`` and ``metric``.
+        ``split``, ``split_digest``, ``metric`` and ``aggregate`` (what samples were aggregated to before training).
     methods : list of dict
         Of each method, the best first: ``method`` (its name), ``facts``, ``average_rank`` and ``cells``: on each column
         the mean score over its runs with a 95 % ``interval``, the ``place`` (1 is the best), the ``mark`` (best,
@@ -242,7 +242,13 @@ def compare_scores(
 def _column(column: Column) -> dict[str, Any]:
     dataset, target, where, kind = column.task
     place = {"column": column.name, "dataset": dataset, "target": target, "target_type": kind, "where": where}
-    return {**place, "split": column.split, "split_digest": column.split_digest, "metric": column.metric}
+    return {
+        **place,
+        "split": column.split,
+        "split_digest": column.split_digest,
+        "metric": column.metric,
+        "aggregate": column.aggregate,
+    }
 
 
 def _documents(table: Table, columns: Sequence[Column], ranking: dict[str, Any] | None) -> list[dict[str, Any]]:

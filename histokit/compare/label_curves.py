@@ -29,10 +29,10 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     Returns
     -------
     dict
-        ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
-        called; none where splits have no groups, or different ones, or where samples were drawn), ``groupings`` (what
-        each split keeps together; none where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each
-        ``method`` with at least two
+        ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``aggregate`` (what samples,
+        which are counted before it, are aggregated to), ``unit`` (what groups are called; none where splits have no
+        groups, or different ones, or where samples were drawn), ``groupings`` (what each split keeps together; none
+        where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each ``method`` with at least two
         ``points``: ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that
         have the target and that the runs' filter keeps, validation samples among them), ``score``, ``interval``,
         ``runs``, and ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of.
@@ -66,7 +66,7 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
 
 
 def _task(column: Document) -> tuple[Any, ...]:
-    return tuple(column[name] for name in ("dataset", "target", "target_type", "where", "metric"))
+    return tuple(column[name] for name in ("dataset", "target", "target_type", "where", "metric", "aggregate"))
 
 
 def _sizes(store: Store, columns: Sequence[Document]) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -118,7 +118,7 @@ def _panels(
     curves = [{"method": method["method"], "points": _points(there, method, sizes, by)} for method in methods]
     curves = [curve for curve in curves if len({point[by] for point in curve["points"]}) > 1]
     if curves:
-        facts = {name: columns[0][name] for name in ("dataset", "target", "where", "metric")}
+        facts = {name: columns[0][name] for name in ("dataset", "target", "where", "metric", "aggregate")}
         drawn = {point["split"] for curve in curves for point in curve["points"]}
         leaks = {column["split"]: sizes[column["column"]]["leaks"] for column in there if column["split"] in drawn}
         leaks = {name: how for name, how in leaks.items() if how}

@@ -98,7 +98,8 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         units = counted(entry["units"], "unit", "units")
-        units += f", {entry['n']:,} predictions" * (entry.get("n", entry["units"]) > entry["units"])
+        predicted = entry.get("n", 0)
+        units += f", {predicted:,} predictions" * (predicted > entry["units"])
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {units}")
         if only is None and entry["kind"] == "level" and entry["per_class"]:
             _print_classes(f"{several or 'units'} of {name}", entry["per_class"], entry["confusion"])

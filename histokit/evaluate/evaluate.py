@@ -14,7 +14,7 @@ from histokit.errors import StoreError, UsageError, counted, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, Points, make_frame, points_of
 from histokit.evaluate.levels import by_levels
-from histokit.evaluate.summary import summarise
+from histokit.evaluate.summary import absent_classes, summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.chained_units import plate_column, wells_of_plates
@@ -196,7 +196,8 @@ def _evaluate_one(
     by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)
     scaled = made.get("calibration", {}).get("temperature", {})
-    notes = [*frame.notes, *said, *changed_since(store, run, rows), *([scaled["note"]] if "note" in scaled else [])]
+    notes = [*frame.notes, *said, *absent_classes(frame), *changed_since(store, run, rows)]
+    notes += [scaled["note"]] if "note" in scaled else []
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")

@@ -186,8 +186,8 @@ def by_levels(
         views = see(frame)
         summary |= {"views": views} if views else {}
         # Where folds are repeated, there are several predictions of a unit.
-        units = len(set(frame.ids.tolist()))
-        found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": units, **summary}
+        count = len(set(frame.ids.tolist()))
+        found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": count, **summary}
     return found, notes
 
 

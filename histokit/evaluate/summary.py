@@ -111,6 +111,19 @@ def _folds(frame: Frame) -> dict[str, Any]:
     }
 
 
+def absent_classes(frame: Frame) -> list[str]:
+    """Say in how many folds a class has no sample: means over classes are of the others there."""
+    folds, every = frame.folds(), len(np.unique(frame.true))
+    lacking = sum(len(np.unique(frame.true[rows])) < every for *_, rows in folds) if frame.classes else 0
+    if not lacking or len(folds) < 2:
+        return []
+    lack = "lacks" if lacking == 1 else "lack"
+    return [
+        f"{lacking} of {len(folds)} folds {lack} samples of some class: their balanced_accuracy, roc_auc and macro "
+        "metrics are of the others, and so are the means over folds"
+    ]
+
+
 def _baseline(frame: Frame) -> dict[str, Any]:
     """Return what always guessing the most frequent class scores."""
     counts = np.bincount(frame.true, minlength=len(frame.classes))

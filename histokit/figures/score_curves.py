@@ -43,7 +43,9 @@ def draw_labels(comparison: Document) -> Any:
     panels = []
     for document in _view(comparison, "labels")["panels"]:
         by = "groups" if document["unit"] else "samples"
-        unit = f" ({document['unit']})" if document["unit"] else ""
+        # Samples are counted as they are before they are aggregated.
+        made = document["aggregate"]
+        unit = f" ({document['unit']})" if document["unit"] else f" (then aggregated: {made})" if made else ""
         facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
         draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
         panels.append(Panel(_heading(facts, document["curves"], _caveats(document)), _key(document), draw))
@@ -144,7 +146,7 @@ def _draw_labels(axis: Any, document: dict[str, Any], by: str, across: str) -> N
     named = _apart([math.log(place) for place in places] if wide else places)
     axis.set_xticks(
         [places[i] for i in named],
-        [f"{places[i]:.3g}" if places[i] < 1000 else f"{places[i]:,.0f}" for i in named],
+        [f"{places[i]:.3g}" if places[i] < 999.5 else f"{places[i]:,.0f}" for i in named],
     )
     axis.set_xticks([place for i, place in enumerate(places) if i not in named], minor=True)
     axis.xaxis.set_minor_formatter("")

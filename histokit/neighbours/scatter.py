@@ -99,7 +99,13 @@ class ScatterPlot(InNotebooks):
             "y": pa.array(self.points[:, 1]),
         }
         samples = self._samples
-        names = {name: f"sample_{name}" if name in ("x", "y") else name for name in self.by if name != "id"}
+        names = {name: name for name in self.by if name not in columns}
+        for name in {"x", "y"}.intersection(self.by):
+            given = f"sample_{name}"
+            while given in names.values():
+                given = f"sample_{given}"
+            names[name] = given
+        names = {name: names[name] for name in self.by if name in names}
         return pa.table(columns | {given: samples.column(name) for name, given in names.items()})
 
     def to_json(self) -> dict[str, Any]:

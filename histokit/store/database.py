@@ -144,8 +144,8 @@ class Database(Tables):
         """Replace a table by rows, in one atomic step; return its version."""
         schema = rows.schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
         with self.committing(name):
-            damaged = self._is_there(name) and not self._is_whole(name)
-            mode = "create" if damaged or not self._is_there(name) else "overwrite"
+            damaged = (there := self._is_there(name)) and not self._is_whole(name)
+            mode = "overwrite" if there and not damaged else "create"
             with self._writing(name), making_way(self._path(name)) if damaged else nullcontext():
                 stream = pa.RecordBatchReader.from_batches(schema, rows.to_reader())
                 return int(self._connection.create_table(name, stream, mode=mode).version)

@@ -89,6 +89,18 @@ def test_samples_that_validate_count_as_trained_on(empty):
     assert points == [("few", 2.0, 4.0), ("many", 5.0, 10.0)]
 
 
+def test_samples_that_are_aggregated_are_not_said_to_be_what_is_trained_on(empty):
+    save_slides(empty)
+    splits = [save_split(empty, name, trained, group=None) for name, trained in (("few", 2), ("many", 8))]
+    for aggregate, label in (
+        (None, "training samples"),
+        ("slide:mean", "training samples (then aggregated: slide:mean)"),
+    ):
+        runs = [save(empty, "A", 18, aggregate=aggregate, **how) for how in splits]
+        (axis,) = draw_labels(compare(empty, runs, views="labels", bootstrap=20)).axes
+        assert axis.get_xlabel() == f"{label}, mean over folds"
+
+
 def test_what_a_filter_leaves_out_is_not_trained_on(empty):
     save_slides(empty)
     splits = [save_split(empty, "many", 8), save_split(empty, "few", 2)]

@@ -224,6 +224,19 @@ def test_metrics_inside_units_leave_out_units_where_they_are_undefined(tmp_path)
     ]
 
 
+def test_folds_without_a_class_are_told_of(empty):
+    # Whoever says a to all has half of the classes right; in the second of three folds, all of them.
+    rows = [(i % 3, str(i), "b" if i in (0, 2) else "a", -1.0 - i, f"P{i}") for i in range(12)]
+    (found,) = evaluate(empty, save_run(empty, rows))
+    assert (found.metrics["balanced_accuracy"], found.folds["mean"]["balanced_accuracy"]) == (0.5, 2 / 3)
+    assert found.notes == [
+        "1 of 3 folds lacks samples of some class: their balanced_accuracy, roc_auc and macro metrics are of the "
+        "others, and so are the means over folds"
+    ]
+    (whole,) = evaluate(empty, save_run(empty, [(i // 2, str(i), "ab"[i % 2], 1.0, f"P{i}") for i in range(6)]))
+    assert not whole.notes
+
+
 #: Scores of "b" in three wells of one treatment, and in one of another; "mean" and "median" disagree in w1 and w3.
 WELLS = {"w1": ("a", [-9.0, 1.0, 2.0]), "w2": ("a", [-1.0, -2.0]), "w3": ("b", [9.0, -1.0, -2.0]), "w4": ("b", [3.0])}
 

@@ -85,6 +85,11 @@ def test_columns_that_are_called_as_points_are_are_written_too(tmp_path):
     assert found.column_names == ["id", "x", "y", "sample_x", "sample_y"]
     assert found.column("sample_x").to_pylist() == list(range(12))
     assert found.column("sample_y").to_pylist() == list("uv" * 6)
+    samples["sample_x"] = [float(-i) for i in range(12)]
+    found = scatter(make_store(tmp_path / "t", samples, {"last": X}), "toy", "net/last", by=["x", "sample_x"]).table()
+    assert found.column_names == ["id", "x", "y", "sample_sample_x", "sample_x"]
+    assert found.column("sample_sample_x").to_pylist() == list(range(12))
+    assert found.column("sample_x").to_pylist() == [-i for i in range(12)]
 
 
 def test_scaled_columns_weigh_the_same(tmp_path):
