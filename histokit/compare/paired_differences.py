@@ -13,6 +13,9 @@ from histokit.compare.scored import Floats
 from histokit.compare.table_columns import Column
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 
+#: What rounding leaves, as a share of the scores.
+_ROUNDING = 1e-12
+
 
 def pair_differences(table: Table, columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the difference of each two methods that were scored on the same samples of a split.
@@ -43,7 +46,7 @@ def pair_differences(table: Table, columns: Sequence[Column]) -> tuple[list[dict
 
 
 def _pair(column: Column, first: str, a: Cell, second: str, b: Cell) -> dict[str, Any]:
-    differences = a.resampled - b.resampled
+    differences = _less(a.resampled, b.resampled)
     known = differences[~np.isnan(differences)]
     defined = a.score is not None and b.score is not None
     return {
@@ -53,13 +56,19 @@ def _pair(column: Column, first: str, a: Cell, second: str, b: Cell) -> dict[str
         "second": second,
         "first_runs": [entry.run.id for entry in a.runs],
         "second_runs": [entry.run.id for entry in b.runs],
-        "difference": a.score - b.score if a.score is not None and b.score is not None else None,
+        "difference": float(_less(a.score, b.score)) if a.score is not None and b.score is not None else None,
         "interval": percentile_interval(known) if a.groups > 1 and defined else None,
         "p": share_beyond_zero(known) if a.groups > 1 and defined and len(known) else None,
         "mcnemar": count_right(a, b),
         "groups": a.groups,
         "reliable": a.groups >= ENOUGH_GROUPS,
     }
+
+
+def _less(first: Any, second: Any) -> Floats:
+    """Return differences; those that are left by rounding, as of means in another order of their terms, are 0."""
+    found = np.subtract(first, second)
+    return np.where(np.abs(found) <= _ROUNDING * np.maximum(np.abs(first), np.abs(second)), 0.0, found)
 
 
 def count_right(a: Cell, b: Cell) -> dict[str, Any] | None:

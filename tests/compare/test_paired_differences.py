@@ -69,6 +69,21 @@ def test_p_without_a_difference_is_one(empty):
     assert p_of(empty, 10, 0, 50) == 1.0
 
 
+@pytest.mark.parametrize("size", [7, 10])
+def test_what_rounding_leaves_is_no_difference(empty, size):
+    # In each of 12 groups the recalls of three classes are 1, 2 and 3 of `size`, or 3, 2 and 1: their means are one.
+    ids = []
+    for name, rights in (("aaaa", (1, 2, 3)), ("bbbb", (3, 2, 1))):
+        places = [(group, k, i) for group in range(12) for k in range(3) for i in range(size)]
+        rows = [
+            (0, f"{group}.{k}.{i}", "abc"[k], np.eye(3)[k if i < rights[k] else (k + 1) % 3].tolist(), f"P{group:02}")
+            for group, k, i in places
+        ]
+        ids.append(save_run(empty, rows, classes=("a", "b", "c"), run_id=name))
+    (pair,) = compare(empty, ids, metric="balanced_accuracy", bootstrap=50).pairs
+    assert (pair["difference"], pair["interval"], pair["p"]) == (0, [0, 0], 1)
+
+
 def test_p_does_not_depend_on_which_run_comes_first(empty):
     ids = [save_groups(empty, 10, wrong, run_id=name) for name, wrong in (("aaaa", 1), ("bbbb", 3))]
     (one,), (other,) = (compare(empty, order, bootstrap=500).pairs for order in (ids, ids[::-1]))
