@@ -201,6 +201,13 @@ def _evaluate_one(
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")
+    lacking = summary["intervals"].get("lacking_resamples", 0)
+    # Fewer move no bound of a percentile interval by much.
+    if 100 * lacking > options.bootstrap:
+        notes.append(
+            f"{lacking} of {options.bootstrap} resamples lack samples of some class: their balanced_accuracy, roc_auc "
+            "and macro metrics are of the others, and the intervals of these are off"
+        )
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
     more: dict[str, Any] = {"target_type": target.type, "points": points, "views": made}
     return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes, **more)

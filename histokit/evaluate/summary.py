@@ -16,6 +16,8 @@ from histokit.protocol.scorers import Scorer, defined, reasons, spread
 LEVEL = 0.95
 #: Intervals of fewer groups are marked unreliable.
 ENOUGH_GROUPS = 10
+#: Of classes that are in more groups, hardly any resample is without a sample: one of 10 to the 13th.
+_RARE = 30
 #: The mean of the areas in each fold: decision values of different folds share no scale.
 FOLD_AREA = "roc_auc_fold_mean"
 
@@ -148,7 +150,19 @@ def intervals(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     values = frame.scorer(units).resample(weights)
     if not frame.numbers:
         values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
-    return interval_document(values, count, resampling, (resampling.group or "group") if grouped else frame.unit)
+    found = interval_document(values, count, resampling, (resampling.group or "group") if grouped else frame.unit)
+    lacking = _lacking_resamples(frame, units, weights)
+    return found | ({"lacking_resamples": lacking} if lacking else {})
+
+
+def _lacking_resamples(frame: Frame, units: Codes, weights: NDArray[np.float64]) -> int:
+    """Return in how many resamples a class has no sample: means over classes are of the others there."""
+    lacking = np.zeros(len(weights), bool)
+    for k in np.unique(frame.true) if frame.classes else ():
+        owners = np.unique(units[frame.true == k])
+        if len(owners) <= _RARE:
+            lacking |= weights[:, owners].sum(1) == 0
+    return int(lacking.sum())
 
 
 def fold_mean(frame: Frame, units: Codes, weights: NDArray[np.float64], metric: str) -> NDArray[np.float64]:

@@ -157,3 +157,16 @@ def test_units_inside_groups_are_drawn_with_them_and_others_by_themselves(tmp_pa
     # All samples of one slide are of one class, and two of three are right in each.
     assert found.by["field:mean"]["units"] == 8
     assert found.by["slide:mean"]["metrics"]["accuracy"] == pytest.approx(found.metrics["accuracy"])
+
+
+def test_resamples_without_a_class_are_told_of(empty):
+    # The class c is in one of twelve groups: a resample misses it with the probability (11 / 12) ** 12.
+    rows = [(0, str(i), "ab"[i % 2], [0.5, 0.4, 0.0], f"P{i % 12}") for i in range(48)]
+    rows.append((0, "c", "c", [0.5, 0.4, 0.0], "P0"))
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")), bootstrap=DRAWS)
+    lacking = found.intervals["lacking_resamples"]
+    assert lacking / DRAWS == pytest.approx((11 / 12) ** 12, abs=0.02)
+    assert any(note.startswith(f"{lacking} of {DRAWS} resamples lack samples of some class") for note in found.notes)
+    # Each of ten groups has both classes.
+    (whole,) = evaluate(empty, save_groups(empty, 10, 2), bootstrap=50)
+    assert "lacking_resamples" not in whole.intervals
