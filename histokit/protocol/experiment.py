@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.normalisation import Normalisation
 from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.protocol.folds import IN_A_SINGLE, of_other_classes, without_lone_classes
 from histokit.protocol.labelled_features import label_notes, open_labelled
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, samples_digest, vector_digests
 from histokit.protocol.networks_seen import check_networks
@@ -252,6 +254,11 @@ def prepare(
     matrix = np.empty((len(features), 0)) if pixels else features.X
     notes += group_notes(matrix, groups, features.column_names, column)
     problem, classes, labels = _problem(features, groups, metric, options)
+    if classes:
+        notes = [note for note in notes if not of_other_classes(note, classes)]
+        texts = pa.types.is_string(features.samples.schema.field(target or "label").type)
+        if any(IN_A_SINGLE in note for note in notes):
+            notes += without_lone_classes(labels, groups, target or "label", texts, options.where)
     seen = (contents, vectors, unit_of)
     return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Collection
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,12 @@ Codes = NDArray[np.intp]
 
 #: How often folds are drawn anew that leave a class out of training though its groups need not be together.
 _ATTEMPTS = 5
+
+#: What notes say of a class that cannot be both learned and tested.
+IN_A_SINGLE = "in a single"
+
+#: Of so many classes at least something is learned; so many are named in a filter.
+_LEAST_CLASSES, _NAMED = 2, 5
 
 
 def codes(values: Any) -> Codes:
@@ -140,13 +149,45 @@ def lacking(numbers: Codes, y: Codes, g: Codes | None, labels: Any, where: str) 
     """
     what = "sample" if g is None else "group"
     single = np.isin(numbers, lone_classes(y, np.arange(len(y)) if g is None else g))
-    reasons = ((numbers[single], f"in a single {what}"), (numbers[~single], f"in {what}s that were not parted"))
+    reasons = ((numbers[single], f"{IN_A_SINGLE} {what}"), (numbers[~single], f"in {what}s that were not parted"))
     return [
         f"class {some([str(labels[int(np.argmax(y == number))]) for number in those], 3)} is {why}: no sample of it is "
         f"in {where}"
         for those, why in reasons
         if len(those)
     ]
+
+
+def without_lone_classes(labels: Any, groups: Any, column: str, texts: bool, where: str | None) -> list[str]:
+    """Say by which filter classes are left out that are in a single group, and so are never both learned and tested.
+
+    Parameters
+    ----------
+    labels : sequence of n labels
+    groups : sequence of n group values, or None
+    column : str
+        Of the labels.
+    texts : bool
+        Whether it holds texts.
+    where : str, optional
+        The filter that there is already.
+    """
+    y = codes(labels)
+    lone = lone_classes(y, np.arange(len(y)) if groups is None else codes(groups))
+    if not len(lone) or int(y.max()) + 1 - len(lone) < _LEAST_CLASSES or len(lone) > _NAMED:
+        return []
+    names = [str(labels[int(np.argmax(y == number))]) for number in lone]
+    values = ["'" + name.replace("'", "''") + "'" if texts else name for name in names]
+    condition = " AND ".join([*([f"({where})"] if where else []), *(f"{column} <> {value}" for value in values)])
+    typed = quote(condition) if set('"$`!\\') & set(condition) else f'"{condition}"'
+    what = f"the {'class' if len(lone) == 1 else 'classes'} of a single {'sample' if groups is None else 'group'}"
+    return [f"to leave out {what}, give: --where {typed}"]
+
+
+def of_other_classes(note: str, classes: Collection[str]) -> bool:
+    """Tell whether a note of `lacking` is of no class but those that a filter has left out."""
+    named = re.match(r"class (.+) is in (?:a single|groups|samples)\b", note)
+    return named is not None and " more" not in named[1] and not {*named[1].split(", ")} & {*classes}
 
 
 def inner_folds(labels: Any, groups: Any, folds: int, seed: int, *, classes: bool = True) -> tuple[Codes, list[str]]:

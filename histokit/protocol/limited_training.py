@@ -126,7 +126,8 @@ def _too_few(fewest: dict[str, int], count: int) -> DataError:
     forms = ("class has", "classes have")
     return DataError(
         f"{counted(len(fewest), *forms)} fewer than {count:,} training samples in a fold: {listed}.",
-        next=f"Draw at most {most}: histokit split DATASET --name NAME … --train-per-class {most}",
+        next=f"Draw at most {most}: histokit split DATASET --name NAME … --train-per-class {most}; or leave classes "
+        "out: histokit split DATASET --name NAME --from FILE.csv, with id and fold of the samples of the others",
     )
 
 

@@ -591,6 +591,7 @@ def test_the_samples_of_a_condition_are_tested_and_those_without_the_value_are_i
     [
         ({"test_where": "site = 'C'"}, "histokit list samples toy"),
         ({"folds": 2, "train_per_class": 9}, "histokit split toy --name 'my split' … --train-per-class 1"),
+        ({"folds": 2, "train_per_class": 9}, "histokit split toy --name 'my split' --from FILE.csv"),
         ({"leave_one_group_out": True, "group": None}, "histokit split toy --name 'my split' … --group COLUMN"),
     ],
 )

@@ -1,6 +1,7 @@
 """Labels and groups that are missing, contradict each other or are nearly the same, whatever plugin they came by."""
 
 import math
+import shlex
 
 import pytest
 
@@ -140,3 +141,31 @@ def test_columns_are_selected_by_as_many_classes(many_classes):
     selection = histokit.select(many_classes, "toy", "net/last", split="holdout", inner_folds=2, step=0.5)
     assert selection.kept["columns"]
     assert importance_shares(many_classes, ["toy"], "net/last", split="holdout", trees=3)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_filter_that_leaves_out_a_class_of_one_sample_is_told_and_ends_the_warning(tmp_path, grouped):
+    samples, X = make_samples()
+    samples["label"][7] = "it's rare"
+    if not grouped:
+        del samples["slide"]
+    store = make(tmp_path, samples, X)
+    (run,) = train(store, "toy", "net/last", "knn", **FAST)
+    what = "group" if grouped else "sample"
+    told = f"to leave out the class of a single {what}, give: --where \"label <> 'it''s rare'\""
+    assert told in run.notes
+    assert f"class it's rare is in a single {what}: no sample of it is in training when it is tested" in run.notes
+    (typed,) = shlex.split(told)[-1:]
+    (run,) = train(store, "toy", "net/last", "knn", where=typed, **FAST)
+    assert run.classes == ("a", "b")
+    assert not any("single" in note for note in run.notes)
+    (run,) = train(store, "toy", "net/last", "knn", where="id <> 's1'", **FAST)
+    assert told.replace('"label', "\"(id <> 's1') AND label") in run.notes
+
+
+def test_no_filter_is_told_that_would_leave_one_class(tmp_path):
+    samples, X = make_samples()
+    samples["label"] = ["a"] * 59 + ["b"]
+    (run,) = train(make(tmp_path, samples, X), "toy", "net/last", "knn", **FAST)
+    assert any("class b is in a single group" in note for note in run.notes)
+    assert not any("--where" in note for note in run.notes)
