@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import StoreError, UsageError
 from histokit.extract.extract_options import ExtractOptions
 from histokit.extract.extraction import Extraction
 from histokit.extract.ledger import BackboneLedger, TableLedger
@@ -29,6 +29,7 @@ from histokit.plugin import Preprocess
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
+from histokit.store.repeat_commands import ingest_command
 
 
 def extract(
@@ -125,6 +126,7 @@ def extract(
         from histokit.extract.computation import compute
 
         notes += compute(context, ledgers, openings, progress)
+        notes += _changed_meanwhile(store, record)
     return _extraction(context, ledgers, notes, time.monotonic() - started)
 
 
@@ -149,6 +151,26 @@ def _extraction(
     return Extraction(
         record.name, addresses, networks, tables, tuple(problems), tuple(notes), seconds, dry_run, total, warnings
     )
+
+
+def _changed_meanwhile(store: Store, record: DatasetRecord) -> list[str]:
+    """Say that a dataset is another one than when its extraction began.
+
+    Raises
+    ------
+    StoreError
+        If it is gone.
+    """
+    now = store.find_dataset(record.name)
+    if now is None:
+        raise StoreError(
+            f"The dataset {record.name!r} was removed from the store while its features were extracted.",
+            next=f"Bring it back: {ingest_command(record)}; or give the room of the features free: "
+            "histokit store gc --orphans",
+        )
+    if now.same_as(record):
+        return []
+    return [f"{record.name} was ingested again meanwhile, and is another one now: run the same command again"]
 
 
 def with_images(store: Store, dataset: str) -> DatasetRecord:

@@ -24,6 +24,7 @@ from histokit.features import FeatureStore
 from histokit.plugin import Dataset, Sample
 from histokit.reading import chunks
 from histokit.store.database import Database
+from histokit.store.removal import remove
 from tests.extract.test_extract import OPTIONS, by_hand, counts, ingest
 
 REASON = "p1/dark/0.png changed since the dataset was ingested: ingest it again"
@@ -121,6 +122,36 @@ def test_an_ingestion_meanwhile_gives_no_old_content_new_pixels(
     assert [(p["id"], p["reason"]) for p in extraction.problems] == [("p1/dark/0.png", REASON)]
     again = histokit.extract(store, "d", "tiny", layers="last")
     assert (counts(again), again.problems) == ([(23, 0, 1, 0)], ())
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_dataset_that_is_removed_or_another_one_meanwhile_is_told(
+    store: FeatureStore, images: Path, tmp_path: Path, gone: bool
+) -> None:
+    folder = tmp_path / "two words"
+    shutil.copytree(images, folder)
+    histokit.ingest(store, "folder", folder, name="d", options=OPTIONS)
+    done: list[bool] = []
+
+    def meanwhile(*_: Any) -> None:
+        if not done:
+            done.append(True)
+            if gone:
+                remove(store, ["d"])
+            else:
+                shutil.rmtree(folder / "p1")
+                histokit.ingest(store, "folder", folder, name="d", options=OPTIONS)
+
+    how: dict[str, Any] = {"layers": "last", "batch_size": 4, "workers": 0}
+    if not gone:
+        told = "d was ingested again meanwhile, and is another one now: run the same command again"
+        assert told in histokit.extract(store, "d", "tiny", **how, progress=meanwhile).notes
+        assert told not in histokit.extract(store, "d", "tiny", **how).notes
+        return
+    with pytest.raises(StoreError, match="'d' was removed from the store while its features were") as caught:
+        histokit.extract(store, "d", "tiny", **how, progress=meanwhile)
+    assert f"Bring it back: histokit ingest folder '{folder}' --name d -o" in caught.value.next
 
 
 @pytest.mark.usefixtures("tiny")
