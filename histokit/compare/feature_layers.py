@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from histokit.errors import StoreError
@@ -19,6 +19,8 @@ _MARK = 6
 _FEW = 3
 #: Fingerprints, and options of networks, in an address.
 _OPTIONS = re.compile(r"@\w+|,[^/+]*(?=/)")
+#: Network that was trained here → what it is called on every dataset, and how it was trained.
+Tuned = Mapping[str, tuple[str, str]]
 _LIBRARY = re.compile(r"^(timm|torchvision):")
 
 
@@ -117,7 +119,15 @@ def _tuned_from(store: Store, name: str) -> tuple[str, str]:
     return f"{how} {parts[0][0].partition(',')[0]}", f",{given.get('preset', '')},seed={given.get('seed', 0)}"
 
 
-def feature_texts(runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLayer]]) -> list[str]:
+def tuned_networks(store: Store, runs: Sequence[RunRecord]) -> Tuned:
+    """Return what the networks that were trained here are called on every dataset, of those that runs chose from."""
+    names = {part.rpartition("/")[0] for run in runs for address in candidates(run) for part in address.split("+")}
+    return {name: _tuned_from(store, name) for name in names if name.startswith(TUNED_HERE)}
+
+
+def feature_texts(
+    runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLayer]], tuned: Tuned | None = None
+) -> list[str]:
     """Return the address of each run's features, the same for what is the same on several datasets.
 
     Options of a network and fingerprints are left out unless runs on one dataset differ in them; merged layers are
@@ -129,7 +139,7 @@ def feature_texts(runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLa
     for level in range(len(_LEVELS)):
         groups: dict[str, list[int]] = {}
         for number in open_ones:
-            texts[number] = _text(runs[number], layers[number], level)
+            texts[number] = _text(runs[number], layers[number], level, tuned or {})
             groups.setdefault(texts[number], []).append(number)
         open_ones = [n for members in groups.values() if _mixed(members, runs, layers) for n in members]
     return texts
@@ -144,10 +154,10 @@ def _mixed(members: Sequence[int], runs: Sequence[RunRecord], layers: Sequence[S
     return any(len(ways) > 1 for ways in made.values())
 
 
-def _text(run: RunRecord, layers: Sequence[FeatureLayer], level: int) -> str:
+def _text(run: RunRecord, layers: Sequence[FeatureLayer], level: int, tuned: Tuned) -> str:
     write = _LEVELS[level]
     if is_chosen(run) and candidates(run):
-        text = chosen_text(candidates(run, layers))
+        text = chosen_text(candidates(run, tuned, options=level > 0))
         return write(layers[0], "each") if text.endswith("/each") and layers[0].tuned else text
     by_network: dict[tuple[str, str], list[FeatureLayer]] = {}
     for layer in layers:
@@ -175,15 +185,16 @@ def is_chosen(run: RunRecord) -> bool:
     return run.parameters.get("choose") not in (None, False, "", "none")
 
 
-def candidates(run: RunRecord, layers: Sequence[FeatureLayer] = ()) -> list[str]:
+def candidates(run: RunRecord, tuned: Tuned | None = None, options: bool = False) -> list[str]:
     """Return the features that a run chose from, without fingerprints and options of networks.
 
-    Those of a network that was trained here have its name on every dataset, where the layers of the run are given.
+    Networks that were trained here have their names of `tuned_networks`, and with `options` how they were trained.
     """
     listed = [_OPTIONS.sub("", str(address)) for address in run.parameters.get("candidates") or []]
-    for (backbone, *_), layer in zip(_parts(run), layers, strict=False):
-        if layer.tuned:
-            listed = [address.replace(f"{backbone}/", f"{layer.network}/") for address in listed]
+    for backbone, (network, how) in (tuned or {}).items():
+        name = f"{network}{how if options else ''}/"
+        # Of several that are merged, each begins behind a +.
+        listed = [f"+{address}".replace(f"+{backbone}/", f"+{name}")[1:] for address in listed]
     return sorted(set(listed))
 
 

@@ -10,12 +10,14 @@ from typing import Any
 from histokit.compare.feature_layers import (
     SCRATCH,
     FeatureLayer,
+    Tuned,
     candidates,
     chosen_networks,
     feature_texts,
     is_chosen,
     is_from_scratch,
     read_feature_layers,
+    tuned_networks,
 )
 from histokit.errors import StoreError
 from histokit.evaluate.pooled import usual_metrics
@@ -64,12 +66,13 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
         differ in these; ``tuned_by`` is the metric of a run that others on its dataset do not share.
     """
     layers = read_feature_layers(store, runs)
-    texts = feature_texts(runs, layers)
+    tuned = tuned_networks(store, runs)
+    texts = feature_texts(runs, layers, tuned)
     selected = _selections(store, runs)
-    found = [_facts(store, run, s, text, selected) for run, s, text in zip(runs, layers, texts, strict=True)]
+    found = [_facts(store, run, s, text, selected, tuned) for run, s, text in zip(runs, layers, texts, strict=True)]
     usual = usual_metrics(store, runs)
-    tuned = {(run.dataset, run.numbers, run.metric) for run in runs}
-    counted = Counter((dataset, numbers) for dataset, numbers, _ in tuned)
+    tuned_by = {(run.dataset, run.numbers, run.metric) for run in runs}
+    counted = Counter((dataset, numbers) for dataset, numbers, _ in tuned_by)
     for run, facts in zip(runs, found, strict=True):
         if counted[run.dataset, run.numbers] > 1 and run.metric != usual[run.id]:
             facts["tuned_by"] = run.metric
@@ -77,7 +80,12 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
 
 
 def _facts(
-    store: Store, run: RunRecord, layers: Sequence[FeatureLayer], features: str, selected: Mapping[str, Facts]
+    store: Store,
+    run: RunRecord,
+    layers: Sequence[FeatureLayer],
+    features: str,
+    selected: Mapping[str, Facts],
+    tuned: Tuned,
 ) -> Facts:
     given, origin = run.parameters, _origin(store, run)
     facts: Facts = {
@@ -103,7 +111,7 @@ def _facts(
     facts |= dict(_flat({name: given[name] for name in _ASKED if name in given}))
     facts |= selected.get(str(given.get("selection")), {})
     if is_chosen(run):
-        facts["candidates"] = candidates(run, layers)
+        facts["candidates"] = candidates(run, tuned)
     return {name: value for name, value in facts.items() if not _off(value)}
 
 

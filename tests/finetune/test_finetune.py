@@ -636,9 +636,13 @@ def test_layers_of_own_networks_that_are_chosen_from_are_one_method_on_all_datas
         extract(data, dataset, f"run:{tuned.id}", layers="all", workers=0)
         asked: dict[str, Any] = {"split": "half", "grid": {"k": 1}, "inner_folds": 2, "choose": "inner"}
         runs.append(train(data, dataset, f"run:{tuned.id}/each", "knn", **asked)[-1])
+        (other,) = finetune(data, dataset, "tiny", **how, from_scratch=True)
+        extract(data, dataset, f"run:{other.id}", layers="last", workers=0)
+        runs.append(train(data, dataset, [f"run:{each.id}/last" for each in (tuned, other)], "knn", **asked)[-1])
     found = compare(data, [run.id for run in runs], bootstrap=20)
     named = [(method["method"], [*method["cells"]]) for method in found.methods]
-    assert named == [("fine-tuned tiny/each knn", ["cells", "turned"])]
+    names = ("fine-tuned tiny/3|from-scratch tiny/3", "fine-tuned tiny/each")
+    assert sorted(named) == [(name, ["cells", "turned"]) for name in names]
 
 
 def test_a_network_that_knows_more_labels_than_a_fold_says_so(data: FeatureStore) -> None:
