@@ -28,6 +28,8 @@ from histokit_quilt1m.lookup import (
 
 ROWS = 1_017_712
 _NO_ROW = -1
+#: What the first row of an image says of the split, by its number.
+_SAID = (None, *PARTS)
 _KEPT_BY = "(-o several=first or join keeps such)"
 
 
@@ -73,7 +75,7 @@ class Selection:
         self._rows, self._codes = array("q", [_NO_ROW]) * len(images), array("i", [0]) * len(images)
         self._codes_of: dict[tuple[str, ...], int] = {(): 0}
         self._sets: list[tuple[str, ...]] = [()]
-        self._listed, self._barred = bytearray(len(images)), bytearray(len(images))
+        self._listed, self._barred, self._parts = (bytearray(len(images)) for _ in range(3))
         self._subsets: set[str | None] = set()
         self._tally: Counter[str] = Counter()
         self._missing: list[str] = []
@@ -117,10 +119,12 @@ class Selection:
             lambda text: self._code_of(labels_of(text, self.rules.separators)),
             "a label, or a list of labels as Python or NumPy write it",
         )
+        parts: Sequence[str | None] = [None] * len(batch)
         if SPLIT in self.lookup.names:
-            self.lookup.meanings(batch, SPLIT, start, part_of, " or ".join(PARTS))
-        cells = zip(self.images.find(names), codes, self._wanted(batch, start), self._flags(batch, start), strict=True)
-        for row, (number, code, wanted, barred) in enumerate(cells):
+            parts = self.lookup.meanings(batch, SPLIT, start, part_of, " or ".join(PARTS))
+        found, flags = self.images.find(names), self._flags(batch, start)
+        cells = zip(found, codes, self._wanted(batch, start), flags, parts, strict=True)
+        for row, (number, code, wanted, barred, part) in enumerate(cells):
             if number < 0:
                 self._tally["missing"] += 1
                 name = names[row] or f"row {start + row + 1}"
@@ -133,8 +137,10 @@ class Selection:
                 self._tally["subset"] += 1
             elif self._rows[number] == _NO_ROW:
                 self._rows[number], self._codes[number] = start + row, code
+                self._parts[number] = _SAID.index(part)
             else:
                 self._tally["again"] += 1
+                self._tally["parts"] += _SAID[self._parts[number]] != part
                 if (before := self._codes[number]) != code:
                     both = dict.fromkeys((*self._sets[before], *self._sets[code]))
                     self._codes[number] = self._code_of(tuple(both))
@@ -171,6 +177,7 @@ class Selection:
             ),
             "subset": ("row of another subset was", "rows of other subsets were", " left out"),
             "again": ("row names", "rows name", " an image again, and give no sample of their own"),
+            "parts": ("row names", "rows name", " an image again, in another part of the split; the first row counts"),
             "barred": ("image was", "images were", f" left out by flags ({NOT_HISTOLOGY}, {SINGLE_WSI})"),
             "orphans": ("image has", "images have", " no row in the table"),
         }

@@ -97,6 +97,7 @@ def test_samples(root):
         "The table has 10 rows; published are 1,017,712",
         "1 row was left out because its image is missing, such as gone_image_1.jpg",
         "1 row names an image again, and give no sample of their own",
+        "1 row names an image again, in another part of the split; the first row counts",
         "1 image was left out by flags (not_histology, single_wsi)",
         "1 image has no row in the table",
         "1 image with several labels was left out (-o several=first or join keeps such)",
@@ -327,6 +328,13 @@ def test_an_unknown_part(root, image):
     dataset = Quilt1M(root)
     with pytest.raises(DataError, match=r"Row 11 of .* has split='vall'\.\nExpected is train or val"):
         list(dataset.samples())
+
+
+def test_an_image_named_again_in_the_same_part_is_in_no_other(root):
+    write(root, [row(A), row(A, split="TRAIN "), row(C, split="val"), row(B)])
+    dataset = Quilt1M(root)
+    list(dataset.samples())
+    assert not any("another part" in warning for warning in dataset.warnings)
 
 
 def test_parts_may_be_written_in_capitals(root):
