@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.datasets.cells import MISSING
+from histokit.datasets.walk import IMAGE_SUFFIXES
 from histokit.errors import DataError, first_line
 from histokit.plugin.signatures import refuse_stand_in
 
@@ -48,7 +49,7 @@ def read_csv(path: Path) -> pa.Table:
     Raises
     ------
     DataError
-        If the file is empty, is no text, has rows of different lengths, or a quote that never ends.
+        If the file is empty, is no text, has no header, rows of different lengths, or a quote that never ends.
     """
     from pyarrow import csv
 
@@ -73,7 +74,27 @@ def read_csv(path: Path) -> pa.Table:
     except (pa.ArrowException, UnicodeError, OSError) as error:
         raise _unreadable(path, error, encoding) from error
     _check_quotes(path, table)
+    _check_header(path, table)
     return table
+
+
+def _check_header(path: Path, table: pa.Table) -> None:
+    """Raise where the first line is one like the others, which would be lost: it names an image, as the next one does.
+
+    Raises
+    ------
+    DataError
+    """
+    names = [name.strip() for name in table.column_names]
+    for place, name in enumerate(names):
+        end = name[name.rfind(".") :].lower()
+        if end in IMAGE_SUFFIXES and len(table) and str(table.column(place)[0]).strip().lower().endswith(end):
+            others = iter(["label", *(f"column{number}" for number in range(3, len(names) + 1))])
+            above = ",".join("image" if each == place else next(others) for each in range(len(names)))
+            raise DataError(
+                f"The table {str(path)!r} has no header: its first line names an image, {name!r}.",
+                next=f"Write the names of the columns into a line above it, such as: {above}",
+            )
 
 
 def header(path: Path) -> list[str]:

@@ -64,7 +64,7 @@ def read_cells(
     Raises
     ------
     DataError
-        If the file is absent, no file, cannot be read or has two columns of one name.
+        If the file is absent, no file, cannot be read, has no header or two columns of one name.
     """
     require_file(path, "table", next="Give its path, whole or relative to the root.")
     table = read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)

@@ -139,6 +139,25 @@ def test_samples_may_be_grouped_by_the_column_of_their_paths(root):
     assert [sample.metadata["path"] for sample in dataset.samples()] == ["a.png", "a.png", "b.png"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "above"),
+    [
+        (["n001.TIF,Normal", "n002.tif,Normal"], "image,label"),
+        (["1,1, a/b.png ", "2,2,c.png"], "label,column3,image"),
+    ],
+)
+def test_a_table_without_a_header_is_told(root, rows, above):
+    (root / "samples.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError, match="has no header: its first line names an image, '") as caught:
+        list(Table(root, table="samples.csv").samples())
+    assert caught.value.next == f"Write the names of the columns into a line above it, such as: {above}"
+
+
+def test_a_column_that_is_called_like_an_image_is_one(root):
+    (root / "samples.csv").write_text("image,mask.png\nx.png,1\n")
+    assert Table(root, table="samples.csv").columns == {"mask_png": int}
+
+
 def test_boxes(root):
     text = "image,label,left,top,w,h\na.png,x,1,2,3,4\na.png,y,-2,0,5,5\n"
     samples, dataset = read(root, text, box="left,top,w,h")
