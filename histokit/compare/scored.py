@@ -12,9 +12,10 @@ from histokit.compare.resampled import resample_areas, resample_counts, resample
 from histokit.compare.run_facts import Facts
 from histokit.errors import DataError, StoreError
 from histokit.evaluate.frame import Frame, make_frame
-from histokit.evaluate.summary import FOLD_AREA, draw_weights
+from histokit.evaluate.summary import FEW_LACKING, FOLD_AREA, draw_weights, lacking_resamples
 from histokit.finetune.recipe import TEST
 from histokit.plugin.digests import digest_bytes
+from histokit.protocol.metrics import is_over_classes
 from histokit.protocol.scorers import defined, spread
 from histokit.store import RunRecord, Store
 
@@ -163,6 +164,13 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
     if broken:
         values = np.full(len(weights), np.nan)
     known = each[~np.isnan(each)]
+    lacking = 0 if frame.numbers or not is_over_classes(metric) else lacking_resamples(frame, units, weights)
+    notes = [f"{run.id} has scores that are no numbers: its {metric} is undefined"] * broken
+    if lacking > FEW_LACKING * shared.resamples and not np.isnan(values[0]):
+        notes.append(
+            f"{lacking} of {shared.resamples} resamples of {run.dataset} lack samples of some class: their {metric} is "
+            "of the others, so that intervals and p are off"
+        )
     return Scored(
         run=run,
         facts=facts,
@@ -175,7 +183,7 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
         samples=shared.digest(frame),
         predicted=len(np.unique(frame.ids.astype(str))),
         right=_right(frame) if weights.shape[1] == len(frame) else None,
-        notes=(f"{run.id} has scores that are no numbers: its {metric} is undefined",) if broken else (),
+        notes=tuple(notes),
     )
 
 

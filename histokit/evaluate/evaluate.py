@@ -14,7 +14,7 @@ from histokit.errors import StoreError, UsageError, counted, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, Points, make_frame, points_of
 from histokit.evaluate.levels import by_levels
-from histokit.evaluate.summary import absent_classes, summarise
+from histokit.evaluate.summary import FEW_LACKING, absent_classes, summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.chained_units import plate_column, wells_of_plates
@@ -202,8 +202,7 @@ def _evaluate_one(
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")
     lacking = summary["intervals"].get("lacking_resamples", 0)
-    # Fewer move no bound of a percentile interval by much.
-    if 100 * lacking > options.bootstrap:
+    if lacking > FEW_LACKING * options.bootstrap:
         notes.append(
             f"{lacking} of {options.bootstrap} resamples lack samples of some class: their balanced_accuracy, roc_auc "
             "and macro metrics are of the others, and the intervals of these are off"

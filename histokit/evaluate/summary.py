@@ -18,6 +18,8 @@ LEVEL = 0.95
 ENOUGH_GROUPS = 10
 #: Of classes that are in more groups, hardly any resample is without a sample: one of 10 to the 13th.
 _RARE = 30
+#: More than this share of them moves the bounds of intervals.
+FEW_LACKING = 0.01
 #: The mean of the areas in each fold: decision values of different folds share no scale.
 FOLD_AREA = "roc_auc_fold_mean"
 
@@ -151,11 +153,11 @@ def intervals(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     if not frame.numbers:
         values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
     found = interval_document(values, count, resampling, (resampling.group or "group") if grouped else frame.unit)
-    lacking = _lacking_resamples(frame, units, weights)
+    lacking = lacking_resamples(frame, units, weights)
     return found | ({"lacking_resamples": lacking} if lacking else {})
 
 
-def _lacking_resamples(frame: Frame, units: Codes, weights: NDArray[np.float64]) -> int:
+def lacking_resamples(frame: Frame, units: Codes, weights: NDArray[np.float64]) -> int:
     """Return in how many resamples a class has no sample: means over classes are of the others there."""
     lacking = np.zeros(len(weights), bool)
     for k in np.unique(frame.true) if frame.classes else ():

@@ -11,6 +11,7 @@ from histokit.errors import counted
 from histokit.figures.lettering import of_groups
 from histokit.figures.pairs import MARGIN, SMALL, Pair, draw_pairs
 from histokit.figures.sheet import as_file
+from histokit.layout import number_text
 
 #: Perceptually uniform, and of maps with signs diverging; both can be told apart by most eyes.
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
@@ -95,7 +96,7 @@ def _pair(sample: Any, explanation: Any) -> Pair:
         lines.append(("✗ " * sample.wrong + f"predicted {sample.predicted}", _WRONG if sample.wrong else _PLAIN))
         what = "decision value" if explanation.kind == "decision" else "score"
         what = what if sample.explained == sample.predicted else f"{sample.explained}: {what}"
-        lines.append((f"{what} {sample.score:.2f}" + " (no map)" * sample.constant, _PLAIN))
+        lines.append((f"{what} {number_text(sample.score, 2)}" + " (no map)" * sample.constant, _PLAIN))
     return Pair(sample.image, over_image(sample.image, sample.heat, explanation.signed), lines)
 
 

@@ -96,6 +96,11 @@ METRICS: dict[str, Callable[[Counts], Floats] | None] = {
 RETRIEVAL = ("eta_p", "eta_w", "eta_total", "eta_w_precision")
 
 
+def is_over_classes(name: str) -> bool:
+    """Return whether a metric is a mean over the classes that occur, be they rare or not."""
+    return name in (AREA, "balanced_accuracy", "eta_w", "eta_total", "eta_w_precision") or name.endswith("_macro")
+
+
 def is_shown(name: str, metric: str) -> bool:
     """Return whether tables for people show a metric beside the one that counts."""
     return name not in RETRIEVAL or metric in RETRIEVAL

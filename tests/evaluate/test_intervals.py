@@ -167,6 +167,11 @@ def test_resamples_without_a_class_are_told_of(empty):
     lacking = found.intervals["lacking_resamples"]
     assert lacking / DRAWS == pytest.approx((11 / 12) ** 12, abs=0.02)
     assert any(note.startswith(f"{lacking} of {DRAWS} resamples lack samples of some class") for note in found.notes)
+    # So it is in comparisons, by metrics that are means over classes.
+    other = save_run(empty, rows[::-1], classes=("a", "b", "c"), run_id="eeee")
+    for metric, told in (("balanced_accuracy", True), ("roc_auc", True), ("accuracy", False)):
+        notes = compare(empty, [found.run, other], metric=metric, bootstrap=500).notes
+        assert sum("of 500 resamples of toy lack samples of some class" in note for note in notes) == told
     # Each of ten groups has both classes.
     (whole,) = evaluate(empty, save_groups(empty, 10, 2), bootstrap=50)
     assert "lacking_resamples" not in whole.intervals

@@ -1,5 +1,7 @@
 """The figure of where models look, by what stands in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,11 @@ def test_wrong_predictions_and_other_classes_are_told():
     sheet = draw_heat_maps(explanation([sample("x", "b", predicted="a")]))
     (wrong,) = [text for text in sheet.texts if text.get_text() == "✗ predicted a"]
     assert wrong.get_color() != "black"
+
+
+def test_a_probability_below_1_is_not_called_1():
+    sheet = draw_heat_maps(explanation([replace(sample("x", "a"), score=score) for score in (0.997, 1.0, 0.5)]))
+    assert [text for text in words(sheet) if text.startswith("score")] == ["score 0.997", "score 1.00", "score 0.50"]
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 1), (1, 7), (2, 3), (40, 1)])
