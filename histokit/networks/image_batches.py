@@ -24,6 +24,10 @@ Result = TypeVar("Result")
 #: Bytes of inputs that are brought to a size at once.
 _PIECE = 256 << 20
 
+#: Bytes of inputs of any sizes that wait for others of their size, or so many batches where these are larger: where all
+#: images differ in size, none would run before the last was read, and all would be in memory.
+_WAITING, _BATCHES = 256 << 20, 4
+
 
 def vectors_of(network: CutNetwork, transform: Transform, pixels: Tensor) -> dict[str, Tensor]:
     """Push resized pixels through a network, all channels at once or, where its adapter is so, each on its own.
@@ -118,10 +122,11 @@ class ImageBatches(Generic[Key, Result]):
         for members in groups.values():
             for start in range(0, len(members), at_once):
                 self._enqueue(members[start : start + at_once])
+        self._run_waiting()
 
     def finish(self) -> None:
         """Run the network on what is left."""
-        for shape, queue in self._queues.items():
+        for shape, queue in list(self._queues.items()):
             while queue.keys:
                 self._run(queue, shape)
 
@@ -155,6 +160,15 @@ class ImageBatches(Generic[Key, Result]):
         while len(queue.keys) >= self.rows(shape):
             self._run(queue, shape)
 
+    def _run_waiting(self) -> None:
+        """Run what takes most of the memory, although its batch is not full, where too much waits."""
+        while self._queues:
+            shape, largest = max(self._queues.items(), key=lambda item: item[1].nbytes)
+            batch = largest.nbytes // max(1, len(largest.keys)) * self.rows(shape)
+            if sum(queue.nbytes for queue in self._queues.values()) <= max(_WAITING, _BATCHES * batch):
+                return
+            self._run(largest, shape)
+
     def _run(self, queue: ImageQueue[Key], shape: torch.Size) -> None:
         rows = self.rows(shape)
         keys = queue.keys[:rows]
@@ -167,7 +181,7 @@ class ImageBatches(Generic[Key, Result]):
                 raise
             reason = error.message
         else:
-            queue.drop(rows)
+            self._drop(queue, shape, rows)
             self._take(keys, result)
             return
         free_memory(self._transform.device)
@@ -175,6 +189,11 @@ class ImageBatches(Generic[Key, Result]):
             self.halve(shape)
             return
         # Too small for the network, maybe; images of other sizes go on.
-        queue.drop(rows)
+        self._drop(queue, shape, rows)
         for key in keys:
             self._failed(key, reason)
+
+    def _drop(self, queue: ImageQueue[Key], shape: torch.Size, rows: int) -> None:
+        queue.drop(rows)
+        if not queue.keys:
+            del self._queues[shape]

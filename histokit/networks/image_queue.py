@@ -18,6 +18,11 @@ class ImageQueue(Generic[Key]):
         self.keys: list[Key] = []
         self._blocks: list[Tensor] = []
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return sum(block.nbytes for block in self._blocks)
+
     def put(self, keys: Sequence[Key], block: Tensor) -> None:
         """Add n images, an (n, C, H, W) Tensor."""
         self.keys.extend(keys)

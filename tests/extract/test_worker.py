@@ -13,6 +13,7 @@ from tiny_plugin import TinyPlugin
 from histokit import extract, ingest
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork
+from histokit.networks.image_batches import ImageBatches
 
 
 @pytest.fixture
@@ -57,3 +58,38 @@ def test_the_pass_that_is_padded_changes_no_vector(
     few, all_ = other.features("cells", "tiny/all"), store.features("cells", "tiny/all")
     rows = [list(all_.sample_ids).index(sample) for sample in few.sample_ids]
     assert np.array_equal(few.X, all_.X[rows])
+
+
+def test_images_that_all_differ_in_size_do_not_wait_for_the_last(
+    store: FeatureStore,
+    images: Path,
+    tiny: TinyPlugin,
+    passes: list[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Of 8 rows of 16 × 16 pixels, four batches are 24,576 bytes: about 30 of these images may wait."""
+    generator = np.random.default_rng(1)
+    for index in range(200):
+        pixels = generator.integers(0, 255, (10 + index % 10, 10 + index // 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / "p1" / "dark" / f"odd{index}.png")
+    other, before = FeatureStore(tmp_path / "other"), len(passes)
+    waiting: list[int] = []
+    finish = ImageBatches.finish
+
+    def finished(self: ImageBatches) -> None:
+        waiting.append(sum(len(queue.keys) for queue in self._queues.values()))
+        finish(self)
+
+    monkeypatch.setattr(ImageBatches, "finish", finished)
+    for place, most in ((store, 1 << 28), (other, 1 << 10)):
+        monkeypatch.setattr("histokit.networks.image_batches._WAITING", most)
+        options = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+        ingest(place, "folder", images, name="cells", options=options)
+        extract(place, "cells", "tiny", batch_size=8, preprocess=["resize=none"], workers=0)
+    # The 24 of one size fill batches, the others are 200 sizes.
+    assert waiting[0] == 200
+    assert waiting[1] < 60
+    assert {shape[0] for shape in passes[before:]} == {8}
+    one, two = (place.features("cells", "tiny/all") for place in (store, other))
+    assert np.array_equal(one.X, two.X)
