@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError
 from histokit.plugin import Layer
 from histokit.plugin.pooling import leading_tokens
 
@@ -158,7 +158,17 @@ def maps_of(run: Callable[[Tensor], Any], module: nn.Module, layer: MapLayer, ba
     if not held:
         raise _not_reached(layer)
     _USES[module] = uses
-    return layer.maps(held[0], *batch.shape[-2:]).float()
+    return _finite(layer.maps(held[0], *batch.shape[-2:]).float(), layer)
+
+
+def _finite(maps: Tensor, layer: MapLayer) -> Tensor:
+    """Return maps, of which one that is no number would be drawn as one that says nothing."""
+    if bad := int((~torch.isfinite(maps).flatten(1).all(1)).sum()):
+        raise DataError(
+            f"The layer {layer.layer.name!r} gives NaN or infinity for {bad} of {len(maps)} images.",
+            next="Choose another --layer, or other images.",
+        )
+    return maps
 
 
 def _not_reached(layer: MapLayer) -> UsageError:
@@ -206,7 +216,7 @@ def maps_and_gradients(
     if outputs.requires_grad:
         (gradient,) = torch.autograd.grad(score(outputs).sum(), held[0], allow_unused=True)
     return (
-        layer.maps(held[0].detach(), *size),
+        _finite(layer.maps(held[0].detach(), *size), layer),
         None if gradient is None else layer.maps(gradient, *size),
         outputs.detach(),
     )

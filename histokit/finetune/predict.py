@@ -154,7 +154,11 @@ class NetworkScorer:
         self._batches.finish()
 
     def _take(self, positions: Sequence[int], scores: NDArray[np.float64]) -> None:
-        self.found[positions] = scores[: len(positions)]
+        for position, row in zip(positions, scores, strict=False):
+            if np.isfinite(row).all():
+                self.found[position] = row
+            else:
+                self.failed(position, "the network gave NaN or infinity")
 
     def _run(self, pixels: Tensor) -> NDArray[np.float64]:
         reduced = self._dtype != torch.float32

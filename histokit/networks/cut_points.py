@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin import Layer
+from histokit.plugin.calls import Caller
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import first_tensor, refuse_rows, refuse_turned
 
@@ -73,3 +74,38 @@ def check_once(base: nn.Module, layer: Layer, batch: Tensor, *, pooled: bool = T
             f"The network uses the layer {layer.module!r} {len(outputs)} times for an image: it cannot be cut there.",
             next=f"Name {around!r}, which it is in, or another layer." if around else "Name another layer.",
         )
+
+
+def checked_vectors(vectors: Tensor | None, caller: Caller, layer: Layer, count: int, width: int | None) -> Tensor:
+    """Return the vectors of a layer, one for each of so many images.
+
+    Parameters
+    ----------
+    vectors : (n, d) Tensor, optional
+        None where the layer was not reached.
+    caller : Caller
+        Of the network's plugin.
+    layer : Layer
+    count : int
+    width : int, optional
+        That they have to have.
+
+    Raises
+    ------
+    PluginError, UsageError
+        If they are others, as of another network or of parts of images.
+    """
+    if vectors is None:
+        raise UsageError(
+            f"The layer {layer.name!r} is not reached when the network runs.", next="Choose another layer."
+        )
+    what = ""
+    if len(vectors) != count:
+        what = f"{len(vectors)} vectors for {count} images in the layer {layer.name!r}"
+    elif width not in (None, vectors.shape[1]):
+        what = f"vectors of {vectors.shape[1]} features in the layer {layer.name!r}, after {width}"
+    if what and not caller.ours:
+        raise caller.wrong("forward()", what)
+    if what:
+        raise UsageError(f"{caller.owner} gives {what}.", next="Choose another layer.")
+    return vectors

@@ -10,6 +10,7 @@ import torch
 
 from histokit.errors import PluginError, UsageError, first_line, memory_was_short
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
+from histokit.plugin.calls import Caller
 from histokit.plugin.guarded_backbone import GuardedBackbone
 
 #: What a network raises that does not run on inputs.
@@ -32,6 +33,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _raised(error: BaseException) -> BaseException:
     """Return what a plugin raised, where an error tells of that."""
     return error.__cause__ or error if isinstance(error, PluginError) else error
+
+
+@contextmanager
+def forward_told(caller: Caller) -> Iterator[None]:
+    """Tell of what a network raises as of its plugin's fault, but where memory is short."""
+    try:
+        yield
+    except BaseException as error:
+        # Signals of hooks are none of its errors.
+        if is_out_of_memory(error) or type(error).__module__.startswith("histokit."):
+            raise
+        with caller.call("forward()", watched=False):
+            raise
 
 
 @contextmanager

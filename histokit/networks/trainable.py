@@ -11,15 +11,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
-from histokit.networks.cut_points import check_module, check_once
-from histokit.networks.failures import REFUSALS, is_out_of_memory, network_memory_told, wrong_size
+from histokit.networks.cut_points import check_module, check_once, checked_vectors
+from histokit.networks.failures import REFUSALS, forward_told, is_out_of_memory, network_memory_told, wrong_size
 from histokit.networks.folding import is_folded
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.requests import FLATTEN
 from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
+from histokit.plugin.calls import Caller
 from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
@@ -122,6 +122,9 @@ class TrainableNetwork(nn.Module):
         Of a transformer.
     """
 
+    #: Of the plugin whose network it is, where that is known.
+    caller = Caller("The network", ours=True)
+
     def __init__(self, base: nn.Module, layer: Layer, head: nn.Module, *, flatten: bool, prefix_tokens: int):
         super().__init__()
         self.base = base
@@ -143,14 +146,11 @@ class TrainableNetwork(nn.Module):
     def vectors(self, batch: Tensor) -> Tensor:
         """Return the (N, d) float32 vectors at the cut of an (N, C, H, W) batch."""
         self._vector = None
-        with suppress(_Cut):
+        with forward_told(self.caller), suppress(_Cut):
             self.base(batch)
         vector, self._vector = self._vector, None
-        if vector is None:
-            raise UsageError(
-                f"The layer {self.layer.name!r} is not reached when the network runs.", next="Choose another layer."
-            )
-        return vector.float()
+        width = next((each.in_features for each in self.head.modules() if isinstance(each, nn.Linear)), None)
+        return checked_vectors(vector, self.caller, self.layer, len(batch), width).float()
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the (N, outputs) values of the last layer of an (N, C, H, W) batch."""
@@ -161,8 +161,7 @@ class TrainableNetwork(nn.Module):
 def split_layer(backbone: Backbone, text: str) -> tuple[Layer, bool]:
     """Return the layer that a text names, and whether its map is to be flattened."""
     stem, _, pooling = text.partition(":")
-    guarded = GuardedBackbone(backbone)
-    return guarded.layer(stem if pooling == FLATTEN else text), pooling == FLATTEN
+    return GuardedBackbone(backbone).layer(stem if pooling == FLATTEN else text), pooling == FLATTEN
 
 
 def make_head(width: int, hidden: Sequence[int], dropout: float, outputs: int) -> nn.Sequential:
@@ -294,6 +293,7 @@ def build_trainable(
         scale=scale,
     )
     network = TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens)
+    network.caller = GuardedBackbone(backbone).caller
     if not backbone.begun_at_random:
         # Random ones may look so, too: those of RepVGG begin with biases.
         network.folded = [module for module in base.modules() if is_folded(module)]
@@ -311,10 +311,10 @@ def rebuild(described: NetworkDescription, backbone: Backbone, tensors: Mapping[
     tensors : mapping
         Its parameters and statistics: ``base.…`` and ``head.…``.
     """
-    layer = described.layer
-    size = described.preprocess.size
+    layer, size = described.layer, described.preprocess.size
     base, _, tokens = cut_for_training(backbone, layer, described.flatten, described.inputs, size)
     head = make_head(described.width, described.hidden, described.dropout, described.outputs)
     network = TrainableNetwork(base, layer, head, flatten=described.flatten, prefix_tokens=tokens)
+    network.caller = GuardedBackbone(backbone).caller
     fill_network(network, tensors)
     return network.eval().requires_grad_(False)

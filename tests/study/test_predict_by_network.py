@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import histokit
 from histokit import cli
 from histokit.errors import DataError, ExitCode, StoreError
 from histokit.features import FeatureStore
+from histokit.networks import trainable
 from histokit.store import RunRecord
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -159,3 +161,43 @@ def test_what_was_predicted_predicts_nothing(store: FeatureStore, run: RunRecord
     assert "networks" not in store.run(done.id).parameters
     compared = histokit.compare(store, [run.id, done.id])
     assert compared.to_json()
+
+
+def test_what_a_network_gives_wrongly_is_no_prediction(
+    store: FeatureStore,
+    run: RunRecord,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    histokit.ingest(store, "folder", new_images(images), name="new", options={"pattern": "*.png"})
+    real = trainable.pool
+
+    def spoilt(*given: Any) -> Any:
+        found = real(*given).clone()
+        found[0] = np.nan
+        return found
+
+    monkeypatch.setattr(trainable, "pool", spoilt)
+    asked = [
+        "predict",
+        run.id,
+        "new",
+        "--batch-size",
+        "2",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--store",
+        str(store.uri),
+    ]
+    assert cli.run(asked) == ExitCode.DATA
+    assert "a night.png (the network gave NaN or infinity)" in capsys.readouterr().err
+    assert cli.run([*asked, "--allow-missing"]) == 0
+    (found,) = capsys.readouterr().out.split()
+    assert [row["id"] for row in store.predictions(found).to_pylist()] == ["b day.png"]
+    # One vector of two images would be taken for that of both.
+    monkeypatch.setattr(trainable, "pool", lambda *given: real(*given)[:1])
+    assert cli.run([*asked, "--force"]) in (ExitCode.USAGE, ExitCode.PLUGIN)
+    assert "1 vectors for 2 images" in capsys.readouterr().err
