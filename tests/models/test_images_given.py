@@ -188,7 +188,7 @@ def test_what_is_no_image_is_refused(coloured: tuple[LoadedModel, list[Path]], t
         ([pixels[..., :2]], "2 channels; the model takes 3: R, G, B"),
         ([None], "The image 0 is object"),
         (tmp_path / "text.png", "is not an image"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "is a folder"),
     ):
         with pytest.raises(DataError, match=said) as caught:
             model.predict(wrong)
