@@ -1,5 +1,7 @@
 """Hand-crafted features: numbers worked out by hand, and images of every shape."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,35 @@ def test_skewness_of_one_bright_pixel_in_four():
     image[0, 0] = 255
     # Values 1, 0, 0, 0: mean 1/4, variance 3/16, third moment 3/32.
     assert column("stain", stain_statistics(image), "red_skewness") == pytest.approx(2 / np.sqrt(3))
+
+
+def test_statistics_of_an_image_are_those_of_its_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (7, 5, 3)).astype(np.uint8)
+    vector = stain_statistics(image)
+    green = image[..., 1].ravel() / 255
+    for name, share in {"q05": 5, "q25": 25, "median": 50, "q75": 75, "q95": 95}.items():
+        assert column("stain", vector, f"green_{name}") == pytest.approx(np.percentile(green, share))
+    assert column("stain", vector, "green_std") == pytest.approx(green.std())
+    # What is grey has no hue: each pixel counts by its saturation.
+    hues = [colorsys.rgb_to_hsv(*pixel) for pixel in image.reshape(-1, 3) / 255]
+    assert column("stain", vector, "hue_cosine") == pytest.approx(
+        np.mean([s * np.cos(2 * np.pi * h) for h, s, _ in hues])
+    )
+    assert column("stain", vector, "value_mean") == pytest.approx(np.mean([v for *_, v in hues]))
+
+
+def test_co_occurrences_are_counted_in_both_directions():
+    # Greys 0, 8 and 16 are levels 0, 1 and 2. In a row of three, no neighbour lies along other directions.
+    vector = co_occurrences(np.repeat(np.array([[[0], [8], [16]]], np.uint8), 3, axis=2))
+    # Of the pairs (0, 1), (1, 2) and back each is a quarter: means 1, deviations of -1, 0 and 0, 1.
+    assert column("glcm", vector, "grey_ASM_d1") == pytest.approx(4 / 16)
+    assert column("glcm", vector, "grey_correlation_d1") == pytest.approx(0)
+    assert column("glcm", vector, "grey_contrast_d1") == pytest.approx(1)
+    assert column("glcm", vector, "grey_contrast_d2") == pytest.approx(4)
+    # A red of 26 is a grey of 0.299 · 26 = 7.8, which is rounded to 8; one of blue is 3.
+    colours = np.array([[[0, 0, 0], [26, 0, 0], [0, 0, 26]]], np.uint8)
+    assert column("glcm", co_occurrences(colours), "grey_contrast_d1") == pytest.approx(1)
+    assert column("glcm", co_occurrences(colours), "grey_contrast_d2") == pytest.approx(0)
 
 
 def test_patterns_of_a_flat_image_are_all_alike():

@@ -75,6 +75,18 @@ def test_not_all_samples_are_listed_for_each_one_that_is_shown(
     assert listed.count(len(data.samples("d"))) < shown
 
 
+def test_of_a_selection_of_some_samples_these_are_shown(data: FeatureStore) -> None:
+    where = "id NOT LIKE '%2.png'"
+    selection = histokit.select(data, "d", "tiny/3", step=0.5, inner_folds=2, where=where)
+    found = kept_columns(data, selection.id, columns=1, per_column=16)
+    (column,) = found.columns
+    assert {sample.id for sample in column.samples} == {*data.samples("d", ["id"], where).column("id").to_pylist()}
+    values = np.array([sample.value for sample in column.samples])
+    assert (found.count, column.mean, column.std) == pytest.approx((16, values.mean(), values.std()))
+    above = (values[0] - values.mean()) / values.std()
+    assert found.sheet.rows[0][0].facts == f"#{column.column}: {above:+.1f} σ"
+
+
 def test_a_selection_that_is_not_there(data: FeatureStore) -> None:
     with pytest.raises(StoreError):
         kept_columns(data, "abcdef")

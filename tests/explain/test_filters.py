@@ -13,8 +13,10 @@ from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit.errors import StoreError, UsageError
+from histokit.explain import filters
 from histokit.explain.activation_maximisation import FilterRecipe, contrasted, maximise, penalties, rmsprop_step
 from histokit.explain.filters import filter_images, network_before
+from histokit.explain.layer_maps import MapLayer
 from histokit.features import FeatureStore
 from histokit.figures.filters import draw_filters
 from histokit.networks.trainable import NetworkDescription
@@ -23,6 +25,8 @@ from histokit.store import RunRecord
 from tests.trained_runs import a_network, a_trained_run
 
 SHORT = {"iterations": 3, "jitter": 0.2}
+#: What the network has trained on.
+SEEN = ("p1/dark/0.png", "p1/dark/1.png", "p2/dark/0.png")
 
 
 def test_the_published_values_are_the_default() -> None:
@@ -92,7 +96,7 @@ def data(store: FeatureStore, images: Path, tiny: TinyPlugin) -> FeatureStore:
 @pytest.fixture
 def run(data: FeatureStore) -> RunRecord:
     network, described = a_network()
-    run = a_trained_run(data, "d", {"final": (network, described, [])})
+    run = a_trained_run(data, "d", {"final": (network, described, SEEN)})
     began = {"network": {"weights": "random:0"}, "weights": "random"}
     return data.save_run(replace(run, parameters=began), data.predictions(run.id), None, again=True)
 
@@ -116,7 +120,10 @@ def test_images_of_filters_before_and_after(run: RunRecord, data: FeatureStore, 
     assert [image.when for image in found.images] == ["before", "after"] * 6
     numbers = [image.filter for image in found.images if image.layer == "3"]
     assert numbers == sorted(numbers)
-    assert len(set(numbers)) == 3
+    # Of six channels.
+    assert numbers[::2] == sorted(np.random.default_rng(0).permutation(6)[:3])
+    (one, _) = filter_images(data, run.id, filters=1, settings={"iterations": 1}, layers=["3"], seed=5).images
+    assert one.filter == np.random.default_rng(5).permutation(6)[0]
     assert all(image.image.shape == (16, 16, 3) for image in found.images)
     again = filter_images(data, run.id, **how)
     for one, two in zip(found.images, again.images, strict=True):
@@ -126,11 +133,20 @@ def test_images_of_filters_before_and_after(run: RunRecord, data: FeatureStore, 
     sheet = draw_filters(found)
     said = [text.get_text() for text in sheet.texts]
     assert "What excites filters of tiny" in said[0]
-    assert "split cv · 0 images" in said[0].replace("\n", " ")
+    assert "split cv · 3 images of 2 groups" in said[0].replace("\n", " ")
     assert "layer 0" in said
     first, second = found.images[:2]
     assert f"{first.filter}: {first.activation:.3g} → {second.activation:.3g}" in said
     assert len(sheet.axes) == 12
+
+
+@pytest.mark.usefixtures("tiny")
+def test_images_go_in_as_those_that_were_trained_on() -> None:
+    network, described = a_network()
+    images = 255 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = network.base.get_submodule("0")((images / 255 - 0.5) / 0.25)
+    found = filters._maps(network, MapLayer(registry().backbone("tiny").layer("0"), 0), described, images)
+    torch.testing.assert_close(found, expected)
 
 
 def test_more_steps_excite_more(run: RunRecord, data: FeatureStore) -> None:

@@ -238,7 +238,7 @@ def test_missing_samples_on_request(toy: FeatureStore, tmp_path: Path) -> None:
     done = bring(toy, path, allow_missing=True)
     assert (done.inserted, done.missing) == (2, 2)
     assert toy.features("toy", "mine/last", allow_missing=True).sample_ids == ["s0", "s3"]
-    assert verify(toy).ok
+    assert verify(toy).findings == (), "those that the file left out are not missing"
     with pytest.raises(StoreError, match="missing for 2 of 4") as caught:
         toy.features("toy", "mine/last")
     assert "histokit import-features toy FILE --name mine --version 1 --layer imported" in caught.value.next
@@ -246,12 +246,16 @@ def test_missing_samples_on_request(toy: FeatureStore, tmp_path: Path) -> None:
 
 def test_samples_whose_images_are_unreadable_have_no_vector(toy: FeatureStore, file: Path) -> None:
     record, rows = toy.dataset("toy"), toy.samples("toy")
-    contents = [None, *rows.column("content").to_pylist()[1:]]
+    contents = rows.column("content").to_pylist()
+    contents[1] = None
     rows = rows.set_column(1, rows.schema.field("content"), pa.array(contents, pa.binary(16)))
     toy.save_dataset(record, rows, FILE_SCHEMA.empty_table())
-    with pytest.raises(DataError, match=r"\(1 of them have images that could not be read\): s0"):
+    with pytest.raises(DataError, match=r"\(1 of them have images that could not be read\): s1"):
         bring(toy, file)
     assert bring(toy, file, allow_missing=True).inserted == 3
+    features = toy.features("toy", "mine/last", allow_missing=True)
+    assert features.sample_ids == ["s0", "s2", "s3"]
+    assert features.X.tolist() == [[0, 3.5], [2, 1.5], [3, 0.5]]
 
 
 def new(path: Path, **columns: list[Any]) -> Path:

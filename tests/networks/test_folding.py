@@ -44,6 +44,7 @@ FOLDED = {
     "without bias": _net(lambda n, x: n.norm(n.conv(x)), nn.Conv2d(3, 4, 3, bias=False)),
     "without affine": _net(lambda n, x: n.norm(n.conv(x)), norm=nn.BatchNorm2d(4, affine=False)),
     "grouped": _net(lambda n, x: n.norm(n.conv(x)), nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6)),
+    "of a large epsilon": _net(lambda n, x: n.norm(n.conv(x)), norm=nn.BatchNorm2d(4, eps=0.5)),
     "with activation": _net(lambda n, x: n.norm(n.conv(x)), norm=BatchNormAct2d(4, act_layer=nn.SiLU)),
 }
 
@@ -53,6 +54,7 @@ UNFOLDED = {
     "changed between": _net(lambda n, x: n.norm(n.relu(n.conv(x)))),
     "copied between": _net(lambda n, x: n.norm(torch.cat([n.conv(x)]) * 2)),
     "used twice": _net(_twice),
+    "norm of the input, too": _net(lambda n, x: n.norm(n.conv(x)) + n.norm(x[:, :1].expand(-1, 4, -1, -1))),
     "norm of other input": _net(lambda n, x: n.norm(n.conv(x) * 0 + 1)),
     "weight made anew": _net(lambda n, x: n.norm(n.conv(x)), ScaledStdConv2d(3, 4, 3)),
 }

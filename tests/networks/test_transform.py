@@ -63,6 +63,8 @@ def test_pixels_are_brought_to_a_size_in_micrometres() -> None:
     images = photographs(40, 60)
     found = transform(resize="none", target_mpp=0.5).resize(images, 0.25)
     assert found.shape == (3, 3, 20, 30)
+    # 40 · 0.24 / 0.5 = 19.2, and 60 times as much 28.8.
+    assert transform(resize="none", target_mpp=0.5).resize(images, 0.24).shape == (3, 3, 19, 29)
     assert transform(target_mpp=0.5).resize(images, 0.25).shape == (3, 3, 32, 32)
     with pytest.raises(UsageError, match="no micrometres per pixel"):
         transform(target_mpp=0.5).resize(images, None)

@@ -19,7 +19,7 @@ def store(tmp_path):
 
 def library(store, dataset, rows=slice(None), **options):
     features = store.features(dataset, "net/all")
-    trees = ExtraTreesClassifier(20, random_state=0, **options).fit(features.X[rows], features.y[rows])
+    trees = ExtraTreesClassifier(20, **{"random_state": 0, **options}).fit(features.X[rows], features.y[rows])
     return trees.feature_importances_
 
 
@@ -108,6 +108,14 @@ def test_max_features(store, text, value):
     expected = library(store, "toy", max_features=value)[:3].sum()
     assert found.layers[0]["importance"] == pytest.approx(expected)
     assert found.parameters == {"max_features": text, "trees": 20, "seed": 0}
+
+
+def test_another_seed_and_a_filter(store):
+    found = importance_shares(store, ["toy"], "net/all", trees=20, seed=3, where="slide != 'P1'")
+    rows = np.flatnonzero(store.features("toy", "net/all").column("slide") != "P1")
+    expected = library(store, "toy", rows, random_state=3)[:3].sum()
+    assert found.layers[0]["importance"] == pytest.approx(expected)
+    assert found.datasets[0]["samples"] == 50
 
 
 def test_wrong_use(store, tmp_path):

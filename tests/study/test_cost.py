@@ -75,6 +75,12 @@ def test_what_runs_took_corrects_what_the_next_will_take(
     assert history(store)["knn"] == pytest.approx(run.seconds / typical)
     chosen = select(store, "toy", "net/last", split="holdout")
     assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
+    # The last ones count, by when they were made.
+    monkeypatch.setattr(cost, "_LAST", 1)
+    store.save_selection(replace(chosen, id="0" * 12, seconds=99.0, created="2020-01-01"))
+    assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
+    (last,) = train(store, "toy", "net/last", "knn", grid={"k": 5, "metric": "cosine"}, split="holdout")
+    assert history(store)["knn"] == pytest.approx(last.seconds / typical)
 
 
 def given(name: str, **values: Any) -> Data:
@@ -90,6 +96,14 @@ def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> 
     rows = split_rows([(0, 0, f"s{i}", "test" if i < 15 else "train") for i in range(60)])
     store.save_split(Split("toy", "mine", rows))
     assert problem_size(store, given("toy", split="mine")) == ProblemSize(60, 60, 3, 1, 45)
+    # Five of each class; what validates is trained on, too; a split of the data is taken unless it leaks.
+    drawn = problem_size(store, given("toy", made={"folds": 3, "train_per_class": 5}))
+    assert drawn == ProblemSize(60, 60, 3, 3, 15)
+    rows = split_rows([(0, 0, f"s{i}", "test" if i < 12 else "val" if i < 30 else "train") for i in range(60)])
+    store.save_split(Split("toy", "theirs", rows, leaks="of two slides", source="published"))
+    assert problem_size(store, given("toy")) == ProblemSize(60, 60, 3, 6, 50)
+    store.save_split(Split("toy", "fair", rows, source="published"))
+    assert problem_size(store, given("toy")) == ProblemSize(60, 60, 3, 1, 48)
 
 
 class Marked(Dataset):
