@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from histokit.classifiers.solvers.chains import chains_of, in_turn
 from histokit.classifiers.solvers.common import blas_threads
 from histokit.classifiers.solvers.line_search import Line
-from histokit.classifiers.solvers.newton_systems import System
+from histokit.classifiers.solvers.newton_systems import System, columns_factor
 from histokit.classifiers.solvers.refinement import NEAR, Refined, distances, refine
 
 Floats = NDArray[np.float64]
@@ -34,6 +34,8 @@ Mask = NDArray[np.bool_]
 
 _CG_STEPS = 45
 _CG_TOLERANCE = 1e-9
+#: Problems whose residual is not below this share after so many steps are left to other methods.
+_CG_TRIAL, _CG_HOPE = 15, 0.1
 _JOINT_STEPS = 6
 _NEWTON_STEPS = 60
 #: Where the curvature along some direction may be so large, dual coefficients have too few digits for the weights.
@@ -58,6 +60,7 @@ class Matrix:
         self.A[:, :d] = X
         self.A[:, d] = 1.0
         self._once = Lock()
+        self._kept: tuple[float, Mask, Floats, Floats] | None = None
 
     @property
     def paired(self) -> bool:
@@ -70,10 +73,17 @@ class Matrix:
         products: Floats = self.A @ self.A.T
         return products
 
-    def whole(self) -> Floats:
-        """Return the (w, w) sums of products of columns."""
+    def shared(self, rows: Mask, penalty: float) -> tuple[Floats, Floats]:
+        """Return the (w, w) sums of products of columns over most rows, and the factor of their `columns_factor`.
+
+        All problems of a training set begin with these.
+        """
         with self._once:
-            return self._scatter
+            if self._kept is None or self._kept[0] != penalty or not np.array_equal(self._kept[1], rows):
+                rest = self.A[~rows]
+                sums = self._scatter - rest.T @ rest
+                self._kept = penalty, rows, sums, columns_factor(sums, penalty)
+            return self._kept[2:]
 
     @cached_property
     def _scatter(self) -> Floats:
@@ -198,7 +208,7 @@ def _one_by_one(
 ) -> list[Solved]:
     """Solve one problem for the penalties that are left; `neighbour` holds who was inside a similar one."""
     target, weight = problem.target[:, 0], problem.weight[:, 0]
-    system = System(matrix.A, matrix.gram if matrix.paired else None, weight, matrix.whole)
+    system = System(matrix.A, matrix.gram if matrix.paired else None, weight, matrix.shared)
     (values, dual), (column, first), easy = start, place, list[Floats]()
     for number, penalty in enumerate(penalties, first):
         if problem.steep(matrix, penalty)[0]:
@@ -266,9 +276,11 @@ def _conjugate_gradients(matrix: Matrix, problems: BinaryProblems, penalty: floa
     scale = np.sqrt(2.0 * penalty * problems.weight) * inside
     right = scale * problems.target
     found, residual, direction = np.zeros_like(right), right, right
-    square = start = (right**2).sum(0)
-    for _ in range(_CG_STEPS):
+    trial = square = start = (right**2).sum(0)
+    for number in range(_CG_STEPS):
         busy = square > _CG_TOLERANCE**2 * start
+        if number >= _CG_TRIAL:
+            busy &= trial <= _CG_HOPE**2 * start
         if not busy.any():
             break
         image = direction + scale * matrix.values(scale * direction)
@@ -278,6 +290,8 @@ def _conjugate_gradients(matrix: Matrix, problems: BinaryProblems, penalty: floa
         following = np.where(busy, (residual**2).sum(0), square)
         direction = residual + np.where(busy, following / np.where(square > 0, square, 1.0), 0.0) * direction
         square = following
+        if number < _CG_TRIAL:
+            trial = square
     return scale * found, square <= _CG_TOLERANCE**2 * start
 
 
@@ -293,11 +307,13 @@ def _newton(
             new_dual, new_values = system.solve(inside, target, penalty)
         except np.linalg.LinAlgError:
             break
+        if np.array_equal((target * new_values < 1.0) & (system.weight > 0), inside):
+            return new_values, new_dual
         change, turn = new_values - values, new_dual - dual
         square = (float(dual @ values), float(turn @ values), float(turn @ change))
         share, settled = Line(system.weight * penalty, target, values, change, square).search()
-        values, dual = (new_values, new_dual) if share == 1.0 else (values + share * change, dual + share * turn)
-        before, inside = inside, (target * values < 1.0) & (system.weight > 0)
-        if settled or (share == 1.0 and (before == inside).all()):
+        values, dual = values + share * change, dual + share * turn
+        inside = (target * values < 1.0) & (system.weight > 0)
+        if settled:
             break
     return values, dual

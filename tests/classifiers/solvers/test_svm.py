@@ -92,6 +92,43 @@ def test_a_factorisation_is_updated_for_few_other_rows(monkeypatch, share):
     assert not changed or max(changed) > 3
 
 
+def test_a_step_goes_on_beyond_its_end_while_that_descends(monkeypatch):
+    """Most samples leave the margin: each step to the minimum on those inside leaves half of them."""
+    monkeypatch.setattr(squared_hinge, "_CG_STEPS", 0)
+    solved, solve = [], newton_systems.System.solve
+    monkeypatch.setattr(newton_systems.System, "solve", lambda *a: solved.append(a[1].sum()) or solve(*a))
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    X = (rng.normal(size=(600, 40)) + 0.7 * (2 * y - 1)[:, None]).astype(np.float32)
+    check(X, y, 2, penalties=[1.0], folds=[(np.arange(400), np.arange(400, 600))])
+    assert solved[0] == 400
+    assert len(solved) <= 10
+    assert solved[1] < 60
+
+
+def test_few_samples_inside_are_solved_for_without_all_pairs(monkeypatch):
+    monkeypatch.setattr(squared_hinge, "_MOST_PAIRS", 0)
+    monkeypatch.setattr(squared_hinge, "_CG_STEPS", 0)
+    summed, factors = [], []
+    products, factor = newton_systems.System._products, squared_hinge.columns_factor
+    monkeypatch.setattr(newton_systems.System, "_products", lambda *a: summed.append(a[1].sum()) or products(*a))
+    monkeypatch.setattr(squared_hinge, "columns_factor", lambda *a: factors.append(1) or factor(*a))
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 600)
+    X = (rng.normal(size=(600, 120)) + 2.0 * rng.normal(size=(3, 120))[y]).astype(np.float32)
+    check(X, y, 3, penalties=[1e-3], folds=[(np.arange(400), np.arange(400, 600))])
+    # The sums over all of them serve three classes, and so does their factor; then samples are solved for.
+    assert (summed, factors) == ([], [1])
+
+
+def test_conjugate_gradients_that_get_nowhere_are_given_up(monkeypatch):
+    X, y = make(240, 30, 2)
+    asked, values = [], squared_hinge.Matrix.values
+    monkeypatch.setattr(squared_hinge.Matrix, "values", lambda *a: asked.append(1) or values(*a))
+    check(X, y, 2, penalties=[10.0])
+    assert len(asked) < 30
+
+
 def test_settings_in_any_order_and_twice():
     X, y = make(90, 20, 2)
     check(X, y, 2, penalties=[1.0, 1e-3, 1.0, 1e-6])
