@@ -9,8 +9,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from histokit.datasets.channels import Channels, are_columns
 from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, asked_classes, require_labels
@@ -159,14 +157,10 @@ class Table(Dataset):
         self.boxes.require_pixels(sheet.table, self.path)
         return sheet
 
-    @property
-    def _table(self) -> pa.Table:
-        return self._sheet.table
-
     @cached_property
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
         """The columns of the table that become metadata."""
-        types = python_types(self._table)
+        types = python_types(self._sheet.table)
         if self.wanted:
             names = dict.fromkeys((*self.wanted, *self._group(), *self.levels))
         else:
@@ -209,7 +203,7 @@ class Table(Dataset):
         self.warnings.extend([*self._sheet.notes, *self._remarks(missing, unlabelled), *groups.remarks()])
 
     def _rows(self, missing: Tally, groups: Groups) -> Iterator[tuple[int, Sample, str | None]]:
-        table, columns = self._table, self.columns
+        table, columns = self._sheet.table, self.columns
         numbers: Iterable[int] = range(1, len(table) + 1)
         if self.boxes.names:
             table, numbers = image_by_image(table, self._paths[0])
@@ -266,10 +260,11 @@ class Table(Dataset):
 
     def _require_sound(self, missing: Tally, twice: Tally, count: int) -> None:
         if twice:
+            ids, boxes = counted(twice.count, "id comes", "ids come"), self.boxes.unused(self._sheet.table.column_names)
+            unique = "name a column of unique ids: -o id=COLUMN."
             raise DataError(
-                f"{counted(twice.count, 'id comes', 'ids come')} twice in the table {str(self.path)!r}: "
-                f"{', '.join(twice.examples)}.",
-                next="Remove the rows, or name a column of unique ids: -o id=COLUMN.",
+                f"{ids} twice in the table {str(self.path)!r}: {', '.join(twice.examples)}.",
+                next=f"Name the columns of boxes: {boxes}. Or {unique}" if boxes else f"Remove the rows, or {unique}",
             )
         if not count:
             reason = f"; {counted(missing.count, 'path does', 'paths do')} not exist, for example {missing}"
@@ -285,8 +280,10 @@ class Table(Dataset):
             yield f"{rows} image is missing, for example {missing}"
         if unlabelled and self.label_column:
             yield f"{counted(unlabelled.count, 'row has', 'rows have')} no label, for example {unlabelled}"
+        if (boxes := self.boxes.unused(self._sheet.table.column_names)) and not self.wanted:
+            yield f"Samples are whole images; to take the boxes that the table seems to hold: {boxes}"
         used = {*self._paths, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
-        for name in self._table.column_names:
+        for name in self._sheet.table.column_names:
             if name in RESERVED_COLUMNS and name not in used:
                 yield taken(name)
 

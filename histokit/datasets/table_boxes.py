@@ -29,6 +29,9 @@ from histokit.plugin.images import Box
 #: How columns end that hold lengths, as QuPath's measurements do: ``Centroid X µm``, ``x_um``, ``X (mm)``.
 _LENGTH = re.compile(r".*[\s_(\[](µm|μm|um|microns?|nm|mm|cm)[)\]]?", re.IGNORECASE)
 
+#: What columns of boxes are called as a rule.
+_USUAL = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
+
 
 class BoxColumns:
     """Where a row's box is told: four columns, or two of its centre and a size.
@@ -68,6 +71,12 @@ class BoxColumns:
     def names(self) -> tuple[str, ...]:
         """The columns of the table that are needed."""
         return (*self._box, *self._centre, *dict.fromkeys(each for each in self._size if isinstance(each, str)))
+
+    def unused(self, columns: Sequence[str]) -> str | None:
+        """Return the option that makes boxes of columns which are called as such, where none is given."""
+        names = {name.lower(): name for name in columns}
+        found = next((usual for usual in _USUAL if names.keys() >= set(usual)), None)
+        return f"-o box={','.join(names[name] for name in found)}" if found and not self.names else None
 
     def require_pixels(self, table: pa.Table, path: Path) -> None:
         """Raise where all centres of a table lie inside the first pixel, as they do in shares of an image.

@@ -169,6 +169,22 @@ def test_boxes(root):
     check_dataset(dataset)
 
 
+def test_columns_that_look_like_boxes_are_told_where_whole_images_are_taken(root):
+    told = "Samples are whole images; to take the boxes that the table seems to hold: -o box=X,y,Width,height"
+    samples, dataset = read(root, "image,id,Width,height,X,y\na.png,p,3,4,1,2\na.png,q,5,5,0,0\n")
+    assert ([s.box for s in samples], dataset.warnings) == ([None, None], [told])
+    boxes = {"box": "X,y,Width,height"}
+    for options in (boxes, {"columns": "X,y,Width,height"}):
+        samples, dataset = read(root, **options)
+        assert [s.box is None for s in samples] == [options is not boxes] * 2
+        assert dataset.warnings == []
+    with pytest.raises(DataError, match="2 ids come twice") as caught:
+        read(root, "image,x,y,w,h\n" + "a.png,0,0,2,2\na.png,2,0,2,2\n" + "b.png,0,0,2,2\n" * 2)
+    assert (
+        caught.value.next == "Name the columns of boxes: -o box=x,y,w,h. Or name a column of unique ids: -o id=COLUMN."
+    )
+
+
 @pytest.mark.parametrize("values", ["1,2,0,4", "1,2,3,-1", ",2,3,4", "x,2,3,4", "nan,2,3,4"])
 def test_boxes_that_do_not_fit(root, values):
     with pytest.raises(DataError, match="Row 1 of the table"):
