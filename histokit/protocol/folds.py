@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import some
 from histokit.protocol.covering import counted, even_price, lone_classes, lost_classes, spread_classes
+from histokit.store.filter_tokens import name_text
 
 Codes = NDArray[np.intp]
 
@@ -178,7 +179,9 @@ def without_lone_classes(labels: Any, groups: Any, column: str, texts: bool, whe
         return []
     names = [str(labels[int(np.argmax(y == number))]) for number in lone]
     values = ["'" + name.replace("'", "''") + "'" if texts else name for name in names]
-    condition = " AND ".join([*([f"({where})"] if where else []), *(f"{column} <> {value}" for value in values)])
+    condition = " AND ".join(
+        [*([f"({where})"] if where else []), *(f"{name_text(column)} <> {value}" for value in values)]
+    )
     typed = quote(condition) if set('"$`!\\') & set(condition) else f'"{condition}"'
     what = f"the {'class' if len(lone) == 1 else 'classes'} of a single {'sample' if groups is None else 'group'}"
     return [f"to leave out {what}, give: --where {typed}"]
@@ -187,7 +190,8 @@ def without_lone_classes(labels: Any, groups: Any, column: str, texts: bool, whe
 def of_other_classes(note: str, classes: Collection[str]) -> bool:
     """Tell whether a note of `lacking` is of no class but those that a filter has left out."""
     named = re.match(r"class (.+) is in (?:a single|groups|samples)\b", note)
-    return named is not None and " more" not in named[1] and not {*named[1].split(", ")} & {*classes}
+    # Commas may be of a name.
+    return named is not None and " more" not in named[1] and not any(f", {c}, " in f", {named[1]}, " for c in classes)
 
 
 def inner_folds(labels: Any, groups: Any, folds: int, seed: int, *, classes: bool = True) -> tuple[Codes, list[str]]:

@@ -87,8 +87,11 @@ def direction(metric: str) -> int:
 
 
 def scale_of(metric: str, means: Floats) -> float:
-    """Return by what means of a metric are divided to be without units: of errors the largest, else 1."""
-    return float(np.nanmax(means, initial=0.0)) or 1.0 if metric in ERRORS else 1.0
+    """Return by what means of a metric are divided to be without units: of errors the smallest, else 1.
+
+    By the largest, which may be that of predictions far off, all others would be equal.
+    """
+    return float(np.nanmin(means, where=means > 0, initial=np.inf)) if metric in ERRORS and (means > 0).any() else 1.0
 
 
 class _Ranks:

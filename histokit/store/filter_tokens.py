@@ -48,6 +48,13 @@ class Token:
     value: Any = None
 
 
+def name_text(column: str) -> str:
+    """Return how a column is written in a filter."""
+    found = _TOKEN.fullmatch(column)
+    plain = found is not None and found.lastgroup == "word" and column.upper() not in _RESERVED
+    return column if plain else '"' + column.replace('"', '""') + '"'
+
+
 def refuse(text: str, at: int, why: str, next: str | None = None) -> NoReturn:
     """Raise the error of a filter that cannot be read, or does not fit."""
     whole = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -59,9 +59,11 @@ def test_wrong_predictions_and_other_classes_are_told():
     assert wrong.get_color() != "black"
 
 
-def test_a_probability_below_1_is_not_called_1():
-    sheet = draw_heat_maps(explanation([replace(sample("x", "a"), score=score) for score in (0.997, 1.0, 0.5)]))
-    assert [text for text in words(sheet) if text.startswith("score")] == ["score 0.997", "score 1.00", "score 0.50"]
+def test_only_probabilities_of_1_and_0_are_called_so():
+    scores = [0.997, 1.0, 0.5, 0.0042, 0.0]
+    sheet = draw_heat_maps(explanation([replace(sample("x", "a"), score=score) for score in scores]))
+    told = [text.removeprefix("score ") for text in words(sheet) if text.startswith("score")]
+    assert told == ["0.997", "1.00", "0.50", "0.0042", "0.00"]
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 1), (1, 7), (2, 3), (40, 1)])

@@ -163,6 +163,23 @@ def test_the_filter_that_leaves_out_a_class_of_one_sample_is_told_and_ends_the_w
     assert told.replace('"label', "\"(id <> 's1') AND label") in run.notes
 
 
+def test_a_class_of_one_group_is_told_whatever_it_and_its_column_are_called(tmp_path):
+    samples, X = make_samples()
+    samples["tumour grade"] = ["a, b", "b, c"] * 30
+    samples["tumour grade"][7] = "c, rare"
+    store = make(tmp_path, samples, X)
+    (run,) = train(store, "toy", "net/last", "knn", target="tumour grade", **FAST)
+    assert "class c, rare is in a single group: no sample of it is in training when it is tested" in run.notes
+    (told,) = [
+        note for note in run.notes if note.startswith("to leave out the class of a single group, give: --where ")
+    ]
+    (typed,) = shlex.split(told)[-1:]
+    assert typed == "\"tumour grade\" <> 'c, rare'"
+    (run,) = train(store, "toy", "net/last", "knn", target="tumour grade", where=typed, **FAST)
+    assert run.classes == ("a, b", "b, c")
+    assert not any("single" in note for note in run.notes)
+
+
 def test_no_filter_is_told_that_would_leave_one_class(tmp_path):
     samples, X = make_samples()
     samples["label"] = ["a"] * 59 + ["b"]

@@ -16,14 +16,15 @@ from histokit.train.predict import predict_features
 from tests.toy import make_samples, make_store
 
 
-def make(folder, n=60, slides=6, seed=0, name="toy", **columns):
+def make(folder, n=60, slides=6, seed=0, name="toy", layers=None, **columns):
     """A store whose samples have an ``age`` that two columns tell, and slides that shift it."""
     samples, X = make_samples(n, slides, seed=seed)
     rng = np.random.default_rng(seed)
     shift = 4.0 * np.arange(n) % slides
     samples["age"] = (60 + 5 * X[:, 0] - 3 * X[:, 1] + shift + rng.normal(size=n)).tolist()
     samples["grade"] = np.digitize(X[:, 0], [-1, 0, 1]).tolist()
-    return make_store(folder, samples | columns, {"early": X[:, :3], "last": X}, name=name), samples, X
+    layers = layers or {"early": X[:, :3], "last": X}
+    return make_store(folder, samples | columns, layers, name=name), samples, X
 
 
 @pytest.fixture
@@ -81,6 +82,19 @@ def test_the_units_of_the_target_decide_nothing(tmp_path):
     assert found[0] == found[1] == found[2]
     assert found[0][0][0] == {"alpha": 1.0}
     assert found[0][1][0]["k"] == 3
+
+
+def test_features_whose_errors_are_huge_do_not_make_those_of_others_the_same(tmp_path):
+    *_, X = make(tmp_path)
+    wild = X.copy()
+    wild[0, 0] = 1e16
+    store, *_ = make(tmp_path / "wild", layers={"few": X[:, 1:3], "many": X, "wild": wild})
+    how = {"target": "age", "metric": "rmse", "grid": {"alpha": 1.0}, "inner_folds": 3}
+    for choose in ("inner", "test"):
+        few, many, worst, found = train(store, "toy", "net/each", "ridge", choose=choose, **how)
+        errors = [np.mean([fold["scores"]["rmse"] for fold in run.folds]) for run in (many, few, worst)]
+        assert errors[0] < 0.9 * errors[1] < 1e-13 * errors[2]
+        assert {fold["address"] for fold in found.folds} == {"net/many"}
 
 
 @pytest.mark.parametrize(("unit", "offset"), [(1e-9, 0.0), (1e-5, 0.0), (1e-9, 1.0)])

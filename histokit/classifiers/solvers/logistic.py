@@ -71,13 +71,15 @@ def cross_scores(
     penalties = [float(setting["C"]) for setting in settings]
     rotated: Rotated | None = None
     alike: dict[tuple[int, ...], list[int]] = {}
-    all_rows = _variation(X, np.arange(len(X)))
+    all_rows = _variation(X, np.arange(len(X)), np.arange(X.shape[1]))
+    # Of other columns a fold may have none at all and is not asked, which takes as long as much of its solution.
+    wide = np.flatnonzero(all_rows > _APART / max(penalties))
     for number, (train, test) in enumerate(folds):
         known = np.unique(y[train])
         if len(known) == 1:
             alone = only_class(len(test), known, classes, "probability")
             yield from ((number, setting, alone, True) for setting in range(len(settings)))
-        elif (all_rows > _APART * (_variation(X, train) + 1 / max(penalties))).any():
+        elif (all_rows[wide] > _APART * (_variation(X, train, wide) + 1 / max(penalties))).any():
             for setting, parameters in enumerate(settings):
                 one = fit(X[train], y[train], parameters, class_weight=class_weight)
                 yield number, setting, scores("logreg", one, X[test], classes), int(one.n_iter_[0]) < one.max_iter
@@ -96,12 +98,12 @@ def cross_scores(
             yield members[fold], setting, spread(only, known, classes, "probability"), reached
 
 
-def _variation(X: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the (d,) sums of squares of columns around their means over some rows."""
-    first = X[rows[0]].astype(np.float64)
-    total, square = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for part in blocks(len(rows), X.shape[1]):
-        rest = X[rows[part]] - first
+def _variation(X: NDArray[np.floating], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the sums of squares of some columns around their means over some rows."""
+    first = X[rows[0], columns].astype(np.float64)
+    total, square = np.zeros(len(columns)), np.zeros(len(columns))
+    for part in blocks(len(rows), len(columns)):
+        rest = X[np.ix_(rows[part], columns)] - first
         total, square = total + rest.sum(0), square + (rest**2).sum(0)
     found: NDArray[np.float64] = np.maximum(square - total**2 / len(rows), 0.0)
     return found

@@ -33,6 +33,17 @@ def test_the_order_of_scores_survives_strong_penalties(make, cross, expect):
         assert found[key][:, 1].argsort().tolist() == one[:, 1].argsort().tolist()
 
 
+def test_folds_are_looked_at_for_rows_far_away_by_the_columns_alone_that_reach_so_far(make, cross, monkeypatch):
+    X, y, folds = make(90, 6, 2)
+    asked, variation = [], logistic._variation
+    monkeypatch.setattr(logistic, "_variation", lambda *a: asked.append(a[2].tolist()) or variation(*a))
+    cross(logistic.cross_scores, X, y, folds, [{"C": 1.0}], 2)
+    X[folds[0][1][0], 4] = 1e7
+    cross(logistic.cross_scores, X, y, folds, [{"C": 1.0}], 2)
+    each = len(folds)
+    assert asked == [[*range(6)], *[[]] * each, [*range(6)], *[[4]] * each]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_columns_of_very_different_scales(make, cross, expect, agree, dtype):
     X, y, folds = make(120, 30, 3)
