@@ -14,7 +14,7 @@ from histokit.models.model_folder import as_model_folder
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.networks.trained_runs import network_of
 from histokit.plugin.weights import TRAINED
-from histokit.protocol.networks_seen import network_notes
+from histokit.protocol.networks_seen import group_notes, seen_by, seen_notes
 from histokit.store import RunRecord
 from histokit.store.networks import final_part
 from histokit.study.predict_by_folder import predict_by_folder
@@ -99,7 +99,9 @@ def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **opt
         return rebuild_stored(described, stored.tensors, str(store.uri)), described
 
     def seen(features: FeatureSet) -> list[str]:
-        known = network_notes(store, [f"{TRAINED}{run.id}"], features.content)
-        return [*read_otherwise(store, run, dataset, None), *known]
+        network = f"{TRAINED}{run.id}"
+        known = seen_by(store, network)
+        told = [*seen_notes({network: known}, features.content), *group_notes(store, run, features, known)]
+        return [*read_otherwise(store, run, dataset, None), *told]
 
     return predict_images(store, run, dataset, build, seen, **options)

@@ -21,7 +21,7 @@ from histokit.models.model_folder import NETWORK
 from histokit.networks.resolve import resolve_backbone
 from histokit.plugin import Preprocess
 from histokit.plugin.weights import offline
-from histokit.protocol.networks_seen import seen_notes
+from histokit.protocol.networks_seen import group_notes, seen_notes
 from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_fingerprint
 from histokit.store.vectors import FeatureTable
@@ -58,7 +58,8 @@ def predict_by_folder(
     if model.description["kind"] == NETWORK:
 
         def seen(features: FeatureSet) -> list[str]:
-            return [*said, *seen_notes(model.seen, features.content)]
+            groups = group_notes(store, run, features, set().union(*model.seen.values()))
+            return [*said, *seen_notes(model.seen, features.content), *groups]
 
         how: dict[str, Any] = {"running": running, "allow_missing": allow_missing, "progress": progress}
         return predict_images(store, run, dataset, lambda: model.network, seen, force=force, **how)

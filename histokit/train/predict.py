@@ -19,7 +19,7 @@ from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
-from histokit.protocol.networks_seen import network_notes, seen_notes
+from histokit.protocol.networks_seen import group_notes, network_notes, seen_notes
 from histokit.protocol.predicted import left_out_notes, predicted_rows, prediction_id, prediction_record, true_values
 from histokit.store.records import RunRecord
 
@@ -80,6 +80,7 @@ def predict_features(
         told += network_notes(store, [part.backbone for part in samples.parts], samples.content)
     else:
         told += seen_notes(seen, samples.content)
+    told += group_notes(store, run, samples, {row.tobytes() for row in loaded["trained_on"]})
     notes = [*told, *unread, *said, *apart, *remarks]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)

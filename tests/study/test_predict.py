@@ -54,6 +54,30 @@ def test_labelled_data_are_scored_like_any_run(store: FeatureStore, run_id: str,
     assert (evaluation.n, evaluation.metrics["accuracy"]) == (6, 1.0)
 
 
+def test_other_images_of_groups_that_were_trained_on_are_told(
+    store: FeatureStore, run_id: str, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = images.parent / "later"
+    for patient, label, level in (("p1", "dark", 51), ("p1", "bright", 191), ("p9", "dark", 52), ("p9", "bright", 192)):
+        (later / patient / label).mkdir(parents=True)
+        Image.new("RGB", (16, 16), (level,) * 3).save(later / patient / label / "new.png")
+    shutil.copy(images / "p2" / "dark" / "0.png", later / "p9" / "dark" / "old.png")
+    histokit.ingest(store, "folder", later, name="later", options=OPTIONS)
+    told = (
+        "2 of 5 samples are of 1 patient that the model was trained on, too (p1): where these are the same, scores "
+        "may be too good"
+    )
+    folder = histokit.export_model(store, run_id, images.parent / "model")
+    for model in (run_id, str(folder)):
+        done = histokit.predict(store, model, "later", force=True)
+        assert told in done.notes
+    assert cli.run(["evaluate", done.id, "--store", str(store.uri)]) == 0
+    assert told in " ".join(capsys.readouterr().err.split())
+    for name, options in (("others", {"pattern": "{slide}/{label}/*.png"}), ("unlabelled", {"pattern": "{patient}/**"})):
+        histokit.ingest(store, "folder", later, name=name, options=options)
+        assert not any("are of" in note for note in histokit.predict(store, run_id, name).notes)
+
+
 def test_features_that_cannot_be_made_again_are_an_error(
     store: FeatureStore, run_id: str, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

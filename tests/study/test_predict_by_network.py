@@ -65,6 +65,23 @@ def test_the_network_says_what_it_said_of_the_test_samples(store: FeatureStore, 
     assert evaluation.n == 24
 
 
+def test_other_images_of_groups_that_were_trained_on_are_told(
+    store: FeatureStore, run: RunRecord, images: Path
+) -> None:
+    trained = sorted({row["id"][:2] for row in store.samples("d").to_pylist()} - {i[:2] for i in scores(store, run)})
+    for level, patient in enumerate(["p9", *trained]):
+        (folder := images.parent / "later" / patient / "dark").mkdir(parents=True)
+        Image.new("RGB", (16, 16), (40 + level,) * 3).save(folder / "new.png")
+    histokit.ingest(store, "folder", images.parent / "later", name="later", options=OPTIONS)
+    told = (
+        f"3 of 4 samples are of 3 patients that the model was trained on, too ({', '.join(trained)}): where these are "
+        "the same, scores may be too good"
+    )
+    folder = histokit.export_model(store, run.id, images.parent / "model")
+    for model in (run.id, str(folder)):
+        assert told in histokit.predict(store, model, "later", device="cpu", force=True).notes
+
+
 def test_images_without_labels_are_predicted_once(
     store: FeatureStore, run: RunRecord, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
