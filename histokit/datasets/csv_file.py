@@ -27,6 +27,7 @@ _OTHER_FILES = {
     b"\x1f\x8b": "packed by gzip, which its name has to say (.csv.gz)",
     b"\x89HDF": "an HDF5 file",
 }
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*"')
 #: What Arrow says of a row of another length; its rows begin with the header.
 _LENGTH = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+): ?(.*)", re.DOTALL)
 
@@ -138,7 +139,8 @@ def _check_text(path: Path) -> tuple[str, Any]:
 
     beginning = _beginning(path)
     encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
-    for magic, what in {**_OTHER_FILES, b"": "a workbook of a spreadsheet program"}.items():
+    others = {**_OTHER_FILES, **({found[0]: "a JSON document"} if (found := _JSON.match(beginning)) else {})}
+    for magic, what in {**others, b"": "a workbook of a spreadsheet program"}.items():
         if beginning[: len(magic)].lower() == magic.lower() and (magic or path.suffix.lower() in _WORKBOOKS):
             raise DataError(
                 f"The table {str(path)!r} cannot be read: it is {what}.",

@@ -177,10 +177,14 @@ class LabelTable:
         for field, column in self._columns.items():
             if column not in sheet.table.column_names:
                 known = ", ".join(sheet.names)
+                # Where no fields are told, as of slides, the option is the column alone.
+                right = (
+                    f"{field}, or with -o on={field}:COLUMN where it is called otherwise" if self.fields else "COLUMN"
+                )
                 raise UsageError(
                     f"The table {str(self.path)!r} has no column {column!r}.",
                     next=f"{did_you_mean(column, sheet.names)}Its columns are: {known}. Name the right one with "
-                    f"-o on={field}, or with -o on={field}:COLUMN where it is called otherwise.",
+                    f"-o on={right}.",
                 )
             if column != field and field in sheet.table.column_names:
                 raise UsageError(

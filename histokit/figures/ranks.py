@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 from histokit.classifiers.table import CLASSIFIERS
 from histokit.figures.evaluations import tested
-from histokit.figures.lettering import drawable, folded, in_legend, line_height, longest, shortened_name
+from histokit.figures.lettering import (
+    drawable,
+    folded,
+    in_legend,
+    line_height,
+    longest,
+    shortened_name,
+    shortened_names,
+)
 from histokit.figures.sheet import MOST, Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
@@ -17,6 +25,8 @@ _PLAIN = "#7da7c9"
 _TITLE, _NAME, _SMALL = 9, 8, 7
 #: How wide the axes are, and the longest line of a name beside them, in inches.
 _WIDE, _NAME_WIDE = 5.0, 3.2
+#: How many letters of a name are shown: about three lines, for all rows are as high as the longest name.
+_NAME_LETTERS = 120
 #: What stands before the meaning of a colour, which is cut to so many letters.
 _MARK, _LETTERS = 0.5, 60
 #: Without ranks, scores on so many columns are drawn.
@@ -135,7 +145,8 @@ class _Strip(NamedTuple):
 
     @classmethod
     def of(cls, shown: list[dict[str, Any]], title: str, key: float) -> _Strip:
-        names = [folded(drawable(method["method"]), _NAME_WIDE, _NAME) for method in shown]
+        called = shortened_names([drawable(method["method"]) for method in shown], _NAME_LETTERS)
+        names = [folded(name, _NAME_WIDE, _NAME) for name in called]
         lines = [name.split("\n") for name in names]
         row = max(0.28, max(map(len, lines)) * line_height(_NAME))
         title = folded(drawable(title), _WIDE, _TITLE)

@@ -233,7 +233,8 @@ def group_notes(store: Store, run: RunRecord, samples: FeatureSet, seen: Collect
     if not known:
         return []
     groups = sorted({str(group) for group in known})
+    count = counted_values(len(groups), column)
     return [
-        f"{len(known)} of {len(samples)} samples are of {counted_values(len(groups), column)} that the model was trained "
-        f"on, too ({some(groups, 3)}): where these are the same, scores {TOO_GOOD}"
+        f"{len(known)} of {len(samples)} samples are of {count} that the model was trained on, too "
+        f"({some(groups, 3)}): where these are the same, scores {TOO_GOOD}"
     ]

@@ -353,6 +353,12 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
     assert "and the table 1: the table's is taken; likewise of 1 more slide, such as e.tif" in told
     (tmp_path / "d.tif").unlink()
     (tmp_path / "e.tif").unlink()
+    # The option is the column alone: slides are found by their names, not by fields of the pattern.
+    (tmp_path / "labels.csv").write_text(table.replace("slide,", "Slide ID,"))
+    with pytest.raises(UsageError, match="has no column 'slide:Slide ID'") as caught:
+        read(tmp_path, labels="labels.csv", on="slide:Slide ID")
+    assert "Did you mean 'Slide ID'?" in caught.value.next
+    assert caught.value.next.endswith("Name the right one with -o on=COLUMN.")
     (tmp_path / "labels.csv").write_text(table.replace("1.0", "-1"))
     with pytest.raises(DataError, match=r"mpp=-1.0 for the slide 'b\.tif'"):
         read(tmp_path, labels="labels.csv")

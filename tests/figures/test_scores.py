@@ -310,6 +310,17 @@ def test_of_many_methods_the_best_are_drawn(empty):
     assert axis.get_xlim()[1] <= 140
 
 
+def test_a_method_of_many_networks_takes_no_room_from_the_others(empty):
+    joined = "+".join(f"network_{number}/last" for number in range(40))
+    names = ["plain", f"{joined}+one", f"{joined}+two"]
+    (axis,) = draw_comparison(ranked(empty, [[0.9, 0.8, 0.7], [0.9, 0.7, 0.8]] * 3, names)).axes
+    short, *long = _labels(axis.yaxis)
+    assert short == "plain"
+    assert max(text.count("\n") for text in long) <= 3
+    assert sorted(text[-3:] for text in long) == ["one", "two"]
+    assert all(text.startswith("network_0/last") for text in long)
+
+
 def test_ranks_without_a_test_have_no_lines(empty):
     (axis,) = draw_comparison(ranked(empty, SCORES[2:5])).axes
     assert len(axis.lines) == 0

@@ -73,7 +73,10 @@ def test_other_images_of_groups_that_were_trained_on_are_told(
         assert told in done.notes
     assert cli.run(["evaluate", done.id, "--store", str(store.uri)]) == 0
     assert told in " ".join(capsys.readouterr().err.split())
-    for name, options in (("others", {"pattern": "{slide}/{label}/*.png"}), ("unlabelled", {"pattern": "{patient}/**"})):
+    for name, options in (
+        ("others", {"pattern": "{slide}/{label}/*.png"}),
+        ("unlabelled", {"pattern": "{patient}/**"}),
+    ):
         histokit.ingest(store, "folder", later, name=name, options=options)
         assert not any("are of" in note for note in histokit.predict(store, run_id, name).notes)
 
