@@ -169,7 +169,7 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
     if lacking > FEW_LACKING * shared.resamples and not np.isnan(values[0]):
         notes.append(
             f"{lacking} of {shared.resamples} resamples of {run.dataset} lack samples of some class: their {metric} is "
-            "of the others, so that intervals and p are off"
+            "of the others, or undefined, so that intervals and p are off"
         )
     return Scored(
         run=run,

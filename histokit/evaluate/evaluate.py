@@ -205,7 +205,7 @@ def _evaluate_one(
     if lacking > FEW_LACKING * options.bootstrap:
         notes.append(
             f"{lacking} of {options.bootstrap} resamples lack samples of some class: their balanced_accuracy, roc_auc "
-            "and macro metrics are of the others, and the intervals of these are off"
+            "and macro metrics are of the others, or undefined, and the intervals of these are off"
         )
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
     more: dict[str, Any] = {"target_type": target.type, "points": points, "views": made}

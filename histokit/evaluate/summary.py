@@ -124,7 +124,7 @@ def absent_classes(frame: Frame) -> list[str]:
     lack = "lacks" if lacking == 1 else "lack"
     return [
         f"{lacking} of {len(folds)} folds {lack} samples of some class: their balanced_accuracy, roc_auc and macro "
-        "metrics are of the others, and so are the means over folds"
+        "metrics are of the others, or undefined, and the means over folds are of what there is"
     ]
 
 

@@ -178,9 +178,10 @@ def _shared_draws(made: Split, others: Iterable[Mapping[str, Any]]) -> list[str]
         if made.source == other["source"] == "generated" and made.group == other["group"] and made.seed != other["seed"]
         if _way(made.params) == _way(other["params"]) and _way(made.params).keys() & {"folds", "test"}
     ]
+    free = max((there.stop for _, there in alike), default=0)
     return [
         f"{len(shared)} of {len(draws)} draws test the same samples as draws of the split {name!r}, since the seed "
-        f"goes up by one from draw to draw: to draw others, --seed {there.stop}"
+        f"goes up by one from draw to draw: to draw others, --seed {free}"
         for name, there in alike
         if (shared := set(draws) & set(there))
     ]

@@ -287,11 +287,12 @@ def resolve_split(
     if split is not None and split.params["samples"] == digest:
         return split
     asked = (id(store), dataset, full_name, record.group, digest)
-    if asked not in _DRAWN:
+    split = _DRAWN.get(asked)
+    if split is None:
         split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
+        split = replace(split, params={**split.params, "automatic": True})
         _DRAWN.clear()
-        _DRAWN[asked] = replace(split, params={**split.params, "automatic": True})
-    split = _DRAWN[asked]
+        _DRAWN[asked] = split
     if keep:
         _DRAWN.clear()
         store.save_split(split, stored.get(full_name, {}).get("digest"))

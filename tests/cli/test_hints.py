@@ -190,6 +190,9 @@ def test_draws_that_splits_of_other_seeds_share_are_told(extracted):
     assert "test the same samples" not in str(found)
     assert "to draw others, --seed 3" in told
     assert "test the same samples" not in extracted.ok(*made, "three", "--seed", 6).err
+    # A seed that shares draws with no other of them either.
+    assert "to draw others, --seed 9" in extracted.ok(*made, "two", "--seed", 2).err
+    assert "test the same samples" not in extracted.ok(*made, "nine", "--seed", 9).err
 
 
 def test_filters_over_what_was_predicted_are_told_as_such(extracted, tmp_path):

@@ -231,8 +231,11 @@ def test_folds_without_a_class_are_told_of(empty):
     assert (found.metrics["balanced_accuracy"], found.folds["mean"]["balanced_accuracy"]) == (0.5, 2 / 3)
     assert found.notes == [
         "1 of 3 folds lacks samples of some class: their balanced_accuracy, roc_auc and macro metrics are of the "
-        "others, and so are the means over folds"
+        "others, or undefined, and the means over folds are of what there is"
     ]
+    # Of one class there is no curve, and the recall of that one is the mean.
+    lacking = [fold["metrics"] for fold in found.folds["each"] if fold["metrics"]["roc_auc"] is None]
+    assert [metrics["balanced_accuracy"] for metrics in lacking] == [1.0]
     (whole,) = evaluate(empty, save_run(empty, [(i // 2, str(i), "ab"[i % 2], 1.0, f"P{i}") for i in range(6)]))
     assert not whole.notes
 
