@@ -13,6 +13,7 @@ from histokit.errors import DataError, counted, some
 from histokit.features.finite import check_finite
 from histokit.features.normalisation import METHODS, Fit, Normalisation, sphere
 from histokit.plugin.digests import digest_bytes
+from histokit.store.filter_tokens import name_text, typed
 
 if TYPE_CHECKING:
     from histokit.features.feature_set import FeatureSet
@@ -114,7 +115,8 @@ def _units(features: FeatureSet, per: str | None) -> NDArray[np.object_]:
         raise DataError(
             f"{counted(len(absent), 'sample has', 'samples have')} no {per}, such as {absent[0]!r}: by which "
             "controls they are to be normalised is not known.",
-            next=f'Complete the column and ingest again, or leave them out with --where "{per} IS NOT NULL".',
+            next="Complete the column and ingest again, or leave them out with --where "
+            f"{typed(f'{name_text(per)} IS NOT NULL')}.",
         )
     found[:] = [str(unit) for unit in found]
     return found

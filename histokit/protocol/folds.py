@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import some
 from histokit.protocol.covering import counted, even_price, lone_classes, lost_classes, spread_classes
-from histokit.store.filter_tokens import name_text
+from histokit.store.filter_tokens import name_text, typed
 
 Codes = NDArray[np.intp]
 
@@ -182,9 +181,8 @@ def without_lone_classes(labels: Any, groups: Any, column: str, texts: bool, whe
     condition = " AND ".join(
         [*([f"({where})"] if where else []), *(f"{name_text(column)} <> {value}" for value in values)]
     )
-    typed = quote(condition) if set('"$`!\\') & set(condition) else f'"{condition}"'
     what = f"the {'class' if len(lone) == 1 else 'classes'} of a single {'sample' if groups is None else 'group'}"
-    return [f"to leave out {what}, give: --where {typed}"]
+    return [f"to leave out {what}, give: --where {typed(condition)}"]
 
 
 def of_other_classes(note: str, classes: Collection[str]) -> bool:

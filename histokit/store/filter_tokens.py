@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isinf
+from shlex import quote
 from typing import Any, NoReturn
 
 from histokit.errors import UsageError
@@ -53,6 +54,11 @@ def name_text(column: str) -> str:
     found = _TOKEN.fullmatch(column)
     plain = found is not None and found.lastgroup == "word" and column.upper() not in _RESERVED
     return column if plain else '"' + column.replace('"', '""') + '"'
+
+
+def typed(condition: str) -> str:
+    """Return a filter as it is typed in a shell."""
+    return quote(condition) if set('"$`!\\') & set(condition) else f'"{condition}"'
 
 
 def refuse(text: str, at: int, why: str, next: str | None = None) -> NoReturn:

@@ -1,6 +1,7 @@
 """Features normalised by controls, by the formulas of pycytominer written out."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -141,6 +142,11 @@ def test_bad_input(tmp_path):
     gap, *_ = make(tmp_path / "b", plate=[None, *["P0"] * 39])
     with pytest.raises(DataError, match="1 sample has no plate, such as 'w0'"):
         gap.features("toy", "net/last").normalise("standardise", DMSO, "plate")
+    gap, *_ = make(tmp_path / "c", **{"plate no": [None, *["P0"] * 39]})
+    with pytest.raises(DataError, match="1 sample has no plate no, such as 'w0'") as caught:
+        gap.features("toy", "net/last").normalise("standardise", DMSO, "plate no")
+    (where,) = shlex.split(caught.value.next.rstrip("."))[-1:]
+    assert "w0" not in gap.features("toy", "net/last").where(where).sample_ids
     features.X[0, 0] = np.nan
     with pytest.raises(DataError, match="1 sample are not finite, such as 'w0'"):
         features.normalise("standardise", DMSO)
