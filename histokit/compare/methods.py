@@ -9,6 +9,7 @@ from histokit.compare.feature_layers import shorten
 from histokit.compare.run_facts import DERIVED, OF_NO_METHOD, Facts
 from histokit.compare.scored import Scored
 from histokit.errors import UsageError, did_you_mean
+from histokit.finetune.network_question import FINE_TUNING, FROM_SCRATCH
 from histokit.plugin.digests import canonical_json
 
 Methods = dict[str, list[Scored]]
@@ -153,6 +154,11 @@ def _telling(facts: Sequence[Facts]) -> list[list[str]]:
     if len(facts) == 1:
         return [list(_FIRST)]
     alike = not any(name in listed for listed in shown for name in _FIRST)
+    # The layer that a network ends with says nothing of its having been trained.
+    among_others = len({entry.get("classifier") for entry in facts}) > 1
+    for entry, listed in zip(facts, shown, strict=True):
+        if among_others and entry.get("classifier") in (FINE_TUNING, FROM_SCRATCH) and "classifier" not in listed:
+            listed.insert(listed.index("features") + 1 if "features" in listed else 0, "classifier")
     return [[*_FIRST[1:] * alike, *listed] for listed in shown]
 
 

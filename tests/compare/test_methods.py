@@ -37,6 +37,20 @@ def test_names_are_as_short_as_they_may(empty):
     assert names(empty, *weights) == ["svm scale", "svm scale class_weight=balanced", "svm"]
 
 
+def test_a_network_that_was_trained_is_told_from_classifiers_on_layers(empty):
+    tuned = [
+        make_record("A", how, address="net/features.12", kind="finetune") for how in ("fine-tuning", "from-scratch")
+    ]
+    assert names(empty, make_record("A"), tuned[0]) == ["net/last", "net/features.12 fine-tuning"]
+    assert names(empty, make_record("A"), *tuned) == [
+        "net/last svm",
+        "net/features.12 fine-tuning",
+        "net/features.12 from-scratch",
+    ]
+    other = make_record("A", "fine-tuning", address="net/fc", kind="finetune")
+    assert names(empty, tuned[0], other) == ["net/features.12", "net/fc"]
+
+
 def test_long_values_are_shortened_unless_that_makes_two_names_one(empty):
     many = [[{"C": 10.0**k} for k in range(start, 12)] for start in (0, 1)]
     assert names(empty, make_record("A", grid=many[0]), make_record("A", grid=many[1])) == [
