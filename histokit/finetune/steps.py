@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.errors import UsageError
+from histokit.errors import PluginError, UsageError
 from histokit.finetune.curve import Judge
 from histokit.finetune.losses import make_loss, make_mixup
 from histokit.finetune.pixels import TrainingImages
@@ -161,7 +161,7 @@ class GradientSteps:
         with torch.autocast(self.means.device.type, dtype=dtype, enabled=dtype != torch.float32):
             try:
                 found: Tensor = module(batch)
-            except ValueError as error:
+            except (ValueError, PluginError) as error:
                 if len(batch) > 1 or _ONE_VALUE not in str(error):
                     raise
                 raise UsageError(
