@@ -8,11 +8,10 @@ from shlex import quote
 
 import numpy as np
 
-from histokit.errors import LeakageError, StoreError, UsageError, counted, counted_values, some
-from histokit.features.feature_set import FeatureSet
+from histokit.errors import LeakageError, StoreError, UsageError, counted, some
 from histokit.networks.trained_runs import TrainedNetwork, find_trained, network_of_fold
 from histokit.plugin.weights import TRAINED
-from histokit.protocol.leaks import SAY_NOTHING, TOO_GOOD
+from histokit.protocol.leaks import SAY_NOTHING
 from histokit.store import RunRecord, Store
 from histokit.store.repeat_commands import make_all_again, run_command
 from histokit.store.split_records import TEST, FoldRows, Split
@@ -205,36 +204,3 @@ def seen_notes(seen: Mapping[str, Collection[bytes]], contents: Sequence[bytes |
                 f"{SAY_NOTHING}"
             )
     return notes
-
-
-def group_notes(store: Store, run: RunRecord, samples: FeatureSet, seen: Collection[bytes]) -> list[str]:
-    """Say how many labelled samples are of groups that a model was trained on, and were not in the training themselves.
-
-    Parameters
-    ----------
-    store : Store
-        Where the dataset of the training is not in it, nothing is said.
-    run : RunRecord
-        That trained the model.
-    samples : FeatureSet
-        What is predicted. Their groups are the values of the column that the dataset of the training is grouped by.
-    seen : collection of bytes
-        Digests of what the model was trained on.
-    """
-    dataset = store.find_dataset(run.dataset)
-    column = dataset.group if dataset is not None else None
-    target = str(run.parameters.get("target") or "label")
-    if column is None or not {column, target} <= set(samples.samples.column_names):
-        return []
-    rows = store.samples(run.dataset, ["content", column]).to_pydict()
-    trained = {group for content, group in zip(rows["content"], rows[column], strict=True) if content in seen} - {None}
-    facts = zip(samples.content, samples.column(column), samples.column(target), strict=True)
-    known = [group for content, group, truth in facts if truth is not None and content not in seen and group in trained]
-    if not known:
-        return []
-    groups = sorted({str(group) for group in known})
-    count = counted_values(len(groups), column)
-    return [
-        f"{len(known)} of {len(samples)} samples are of {count} that the model was trained on, too "
-        f"({some(groups, 3)}): where these are the same, scores {TOO_GOOD}"
-    ]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import counted, some
+from histokit.errors import counted, counted_values, some
 from histokit.features import FeatureSet
 from histokit.features.addresses import IMAGES
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
-from histokit.protocol.leaks import samples_digest
+from histokit.protocol.leaks import TOO_GOOD, samples_digest
 from histokit.protocol.predictions import as_text, scored_rows
 from histokit.protocol.progress import creation_time
 from histokit.protocol.targets import read_numbers
+from histokit.store import Store
 from histokit.store.records import RunRecord
 from histokit.store.repeat_commands import NO_FEATURES, NO_IMAGES
 
@@ -129,3 +130,35 @@ def prediction_record(
         features=describe_features(features),
         source_run=run.id,
     )
+
+
+def group_notes(store: Store, run: RunRecord, samples: FeatureSet, seen: Collection[bytes]) -> list[str]:
+    """Say how many labelled samples are of groups that a model was trained on, and were not in the training themselves.
+
+    Parameters
+    ----------
+    store : Store
+        Where the dataset of the training is not in it, nothing is said.
+    run : RunRecord
+        That trained the model.
+    samples : FeatureSet
+        What is predicted. Their groups are the values of the column that the dataset of the training is grouped by.
+    seen : collection of bytes
+        Digests of what the model was trained on.
+    """
+    dataset = store.find_dataset(run.dataset)
+    column = dataset.group if dataset is not None else None
+    if column is None or column not in samples.samples.column_names:
+        return []
+    rows = store.samples(run.dataset, ["content", column]).to_pydict()
+    trained = {group for content, group in zip(rows["content"], rows[column], strict=True) if content in seen} - {None}
+    facts = zip(samples.content, samples.column(column), true_values(run, samples)[0], strict=True)
+    known = [group for content, group, truth in facts if truth is not None and content not in seen and group in trained]
+    if not known:
+        return []
+    groups = sorted({str(group) for group in known})
+    count = counted_values(len(groups), column)
+    return [
+        f"{len(known)} of {len(samples)} samples are of {count} that the model was trained on, too "
+        f"({some(groups, 3)}): where these are the same, scores {TOO_GOOD}"
+    ]

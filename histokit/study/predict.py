@@ -14,7 +14,8 @@ from histokit.models.model_folder import as_model_folder
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.networks.trained_runs import network_of
 from histokit.plugin.weights import TRAINED
-from histokit.protocol.networks_seen import group_notes, seen_by, seen_notes
+from histokit.protocol.networks_seen import seen_by, seen_notes
+from histokit.protocol.predicted import group_notes
 from histokit.store import RunRecord
 from histokit.store.networks import final_part
 from histokit.study.predict_by_folder import predict_by_folder

@@ -21,7 +21,8 @@ from histokit.models.model_folder import NETWORK
 from histokit.networks.resolve import resolve_backbone
 from histokit.plugin import Preprocess
 from histokit.plugin.weights import offline
-from histokit.protocol.networks_seen import group_notes, seen_notes
+from histokit.protocol.networks_seen import seen_notes
+from histokit.protocol.predicted import group_notes
 from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_fingerprint
 from histokit.store.vectors import FeatureTable

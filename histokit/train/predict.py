@@ -19,8 +19,15 @@ from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
-from histokit.protocol.networks_seen import group_notes, network_notes, seen_notes
-from histokit.protocol.predicted import left_out_notes, predicted_rows, prediction_id, prediction_record, true_values
+from histokit.protocol.networks_seen import network_notes, seen_notes
+from histokit.protocol.predicted import (
+    group_notes,
+    left_out_notes,
+    predicted_rows,
+    prediction_id,
+    prediction_record,
+    true_values,
+)
 from histokit.store.records import RunRecord
 
 
