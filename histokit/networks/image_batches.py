@@ -162,12 +162,14 @@ class ImageBatches(Generic[Key, Result]):
 
     def _run_waiting(self) -> None:
         """Run what takes most of the memory, although its batch is not full, where too much waits."""
-        while self._queues:
+        waiting = sum(queue.nbytes for queue in self._queues.values())
+        while waiting > _WAITING:
             shape, largest = max(self._queues.items(), key=lambda item: item[1].nbytes)
-            batch = largest.nbytes // max(1, len(largest.keys)) * self.rows(shape)
-            if sum(queue.nbytes for queue in self._queues.values()) <= max(_WAITING, _BATCHES * batch):
+            before = largest.nbytes
+            if waiting <= _BATCHES * (before // len(largest.keys)) * self.rows(shape):
                 return
             self._run(largest, shape)
+            waiting += largest.nbytes - before
 
     def _run(self, queue: ImageQueue[Key], shape: torch.Size) -> None:
         rows = self.rows(shape)

@@ -12,21 +12,25 @@ Key = TypeVar("Key")
 
 
 class ImageQueue(Generic[Key]):
-    """Resized images of one size that wait until a batch is full, each with what it is known by."""
+    """Resized images of one size that wait until a batch is full, each with what it is known by.
+
+    Attributes
+    ----------
+    keys : list
+    nbytes : int
+        The memory that they take.
+    """
 
     def __init__(self) -> None:
         self.keys: list[Key] = []
+        self.nbytes = 0
         self._blocks: list[Tensor] = []
-
-    @property
-    def nbytes(self) -> int:
-        """The memory that they take."""
-        return sum(block.nbytes for block in self._blocks)
 
     def put(self, keys: Sequence[Key], block: Tensor) -> None:
         """Add n images, an (n, C, H, W) Tensor."""
         self.keys.extend(keys)
         self._blocks.append(block)
+        self.nbytes += block.nbytes
 
     def first(self, size: int) -> Tensor:
         """Return the first `size` images, or what there is: the last image is repeated until the batch is full."""
@@ -40,3 +44,4 @@ class ImageQueue(Generic[Key]):
         """Let go of what `first` returned."""
         self.keys, rest = self.keys[size:], self._blocks[0][size:]
         self._blocks = [rest] if len(rest) else []
+        self.nbytes = rest.nbytes
