@@ -9,6 +9,8 @@ from histokit.errors import UsageError, counted
 from histokit.figures.lettering import drawable, folded, of_groups
 from histokit.figures.panels import TITLE
 from histokit.figures.sheet import Document
+from histokit.layout import number_text
+from histokit.protocol.number_metrics import ERRORS
 
 
 def with_levels(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,3 +72,8 @@ def heading_of(evaluation: Mapping[str, Any], inches: float) -> str:
     """Return what stands above the panel of a view: `title_of` and `counts_of`, in lines of so many inches."""
     texts = (title_of(evaluation), counts_of(evaluation))
     return "\n".join(folded(drawable(text), inches, TITLE) for text in texts)
+
+
+def score_text(value: float, metric: str) -> str:
+    """Return a score as it is written in figures; errors are of any size."""
+    return f"{value:.4g}" if metric in ERRORS else number_text(value, 3)

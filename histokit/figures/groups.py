@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from histokit.errors import counted
-from histokit.figures.evaluations import heading_of, viewed
+from histokit.figures.evaluations import heading_of, score_text, viewed
 from histokit.figures.lettering import drawable, in_legend, line_height, longest, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet
-from histokit.layout import number_text
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -87,27 +86,22 @@ def _rest(document: dict[str, Any]) -> str:
     texts = []
     if rest:
         few = counted(len(rest), "group", "groups")
-        low, high = (_number(document, bound(rest)) for bound in (min, max))
+        low, high = (score_text(bound(rest), document["measure"]) for bound in (min, max))
         texts.append(f"the worst {_NAMED}; not drawn: {few} of {low}{f' to {high}' if low != high else ''}")
     if document["left_out"]:
         texts.append(f"{counted(document['left_out'], 'prediction is', 'predictions are')} of no group")
     return "; ".join(texts)
 
 
-def _number(document: dict[str, Any], value: float) -> str:
-    """Return a score; errors are of any size."""
-    return f"{value:.4g}" if document["measure"] == "mae" else number_text(value, 3)
-
-
 def _draw_scores(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
     values, accuracy = [entry["score"] for entry in shown], document["measure"] == "accuracy"
     axis.barh(range(len(shown)), values, height=0.7, color=_BAR)
-    axis.axvline(
-        document["pooled"], color="#b03a2e", linewidth=1, label=f"of all {_number(document, document['pooled'])}"
-    )
+    pooled = document["pooled"]
+    axis.axvline(pooled, color="#b03a2e", linewidth=1, label=f"of all {score_text(pooled, document['measure'])}")
     right = 1.0 if accuracy else max([*values, document["pooled"]]) or 1.0
     for row, value in enumerate(values):
-        axis.text(value + 0.02 * right, row, _number(document, value), va="center", fontsize=SMALL, bbox=_CLEAR)
+        text = score_text(value, document["measure"])
+        axis.text(value + 0.02 * right, row, text, va="center", fontsize=SMALL, bbox=_CLEAR)
     axis.set_xlim(0, 1.18 * right)
     if accuracy:
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])

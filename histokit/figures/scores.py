@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import counted
-from histokit.figures.evaluations import counts_of, title_of, with_levels
+from histokit.figures.evaluations import counts_of, score_text, title_of, with_levels
 from histokit.figures.lettering import (
     drawable,
     folded,
@@ -23,7 +23,7 @@ from histokit.figures.lettering import (
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet
-from histokit.layout import natural_confusion, number_text
+from histokit.layout import natural_confusion
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
@@ -239,7 +239,7 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.plot([], [], linestyle="", label=f"undefined in {undefined} of {counted(len(each), 'fold', 'folds')}")
     pooled = evaluation["metrics"][metric]
     if pooled is not None:
-        axis.axhline(pooled, color="#b03a2e", label=f"pooled {_score(pooled, metric)}")
+        axis.axhline(pooled, color="#b03a2e", label=f"pooled {score_text(pooled, metric)}")
     bounds = (evaluation["intervals"] or {}).get("metrics", {}).get(metric)
     if bounds:
         mark = "" if evaluation["intervals"]["reliable"] else ", unreliable"
@@ -247,7 +247,8 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     base = evaluation["baseline"]
     if base.get(metric) is not None:
         guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {_score(base[metric], metric)}")
+        said = f"always {guess} {score_text(base[metric], metric)}"
+        axis.axhline(base[metric], color="grey", linestyle=":", label=said)
     if metric in ERRORS:
         axis.set_ylim(bottom=0)
     else:
@@ -263,11 +264,6 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         place = {"bbox_to_anchor": (1, 0), "bbox_transform": under(axis, _FOLDS_BELOW)}
         lines = [folded(label, _FOLDS_WIDE - _MARK, _KEY) for label in labels]
         axis.legend(handles, lines, fontsize=_KEY, loc="upper right", frameon=False, **place)
-
-
-def _score(value: float, metric: str) -> str:
-    """Return a score; errors are of any size."""
-    return f"{value:.4g}" if metric in ERRORS else number_text(value, 3)
 
 
 scores_figure = as_file(draw_scores)

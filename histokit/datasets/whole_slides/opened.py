@@ -22,9 +22,9 @@ from histokit.plugin.digests import FileState, state_of
 from histokit.plugin.signatures import refuse_stand_in
 
 #: Of files; others that OpenSlide reads have to be named by a pattern.
-SLIDE_SUFFIXES = DICOM_SUFFIXES | {
-    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff")
-}
+SLIDE_SUFFIXES = DICOM_SUFFIXES.union(
+    (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff")
+)
 
 #: Slides that stay open; each takes some memory and a few file descriptors.
 _OPEN = 8
