@@ -125,6 +125,19 @@ def test_tiles_that_a_file_cut_short_lacks_are_put_aside(tmp_path: Path) -> None
     assert (table["computed"], table["unusable"]) == (10, 6)
 
 
+def test_a_tile_is_read_although_another_of_the_slide_turned_out_damaged_meanwhile(tmp_path: Path) -> None:
+    path = series(tmp_path, "s", 1)
+    path.write_bytes(path.read_bytes()[: -64 * 64 * 3])
+    samples, dataset = read(tmp_path, tissue="none")
+    # As another thread does which has the same slide open: after that OpenSlide reads no other part of it.
+    with pytest.raises(DataError, match=r"z\.dcm cannot be read at"):
+        dataset._opener.get(path).tile(samples[-1].box, 64)
+    for _ in range(2):
+        np.testing.assert_array_equal(dataset.read(samples[0]), PIXELS[:64, :64])
+    with pytest.raises(DataError, match=r"z\.dcm cannot be read at"):
+        dataset.read(samples[-1])
+
+
 def test_contract(tmp_path: Path) -> None:
     for number in (1, 2):
         series(tmp_path, f"s{number}", number, PIXELS + np.uint8(number))

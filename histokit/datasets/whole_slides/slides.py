@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -235,12 +236,15 @@ class Slides(Dataset):
         """
         if sample.box is None:
             raise TypeError(f"The sample {sample.id!r} is no tile of a slide.")
-        slide = self._opener.get(self.root / sample.image[0])
+        path = self.root / sample.image[0]
+        slide = self._opener.get(path)
         try:
             return slide.tile(sample.box, self.tiling.size)
         except DataError:
             self._opener.forget(slide)
-            raise
+        # Whether this tile is damaged, or one that another thread was reading: alone, the slide tells.
+        with closing(self._opener.open(path)) as alone:
+            return alone.tile(sample.box, self.tiling.size)
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return bytes that change with the size of tiles, and for slides that are read otherwise than before."""
