@@ -148,6 +148,36 @@ def test_a_run_that_chose_rests_on_each_network_it_chose_among(two):
     assert f"the run {chosen} has features of the network of {network}" in told
 
 
+def test_what_rests_on_what_rests_on_it_is_told_too(two, tmp_path):
+    store = package.open_store(tmp_path / "store")
+    first = save(store, "others", 20)
+    # Each names the one before it, and nothing that is older.
+    second = save(store, "others", 19, address=f"run:{first}/last")
+    third = save(store, "others", 18, address=f"run:{second}/last")
+    told = two.fails("store", "remove", first, "--yes", code=5).err
+    assert "Nothing was removed: 2 things rest on it" in told
+    assert f"the run {third} has features of the network of {second}" in told
+    assert told.rstrip().endswith(f"histokit store remove {first} {second} {third}")
+
+
+def test_what_could_not_be_read_goes_with_its_dataset(two, images):
+    (images / "p1" / "dark" / "0.png").write_bytes(b"no image")
+    asked = ("ingest", "folder", images, "--name", "cells", "-o", PATTERN, "-o", "group=patient")
+    two.ok(*asked)
+    assert two("extract", "cells", "--backbone", "tiny").code == ExitCode.DATA
+    assert len(two.ok("--json", "list", "problems", "cells").document["problems"]) == 1
+    two.ok("store", "remove", "cells", "--yes")
+    two.ok(*asked)
+    assert two.ok("--json", "list", "problems", "cells").document["problems"] == []
+
+
+def test_a_part_of_an_id_that_does_not_begin_it_names_nothing(two, tmp_path):
+    run = save(package.open_store(tmp_path / "store"), "cells", 20)
+    for part in (run[1:], run[:-1] + "x"):
+        assert f"no dataset, run or selection '{part}'" in two.fails("store", "remove", part, "--yes", code=5).err
+    assert names(two, "runs", "run") == [run]
+
+
 def test_what_is_not_there_or_not_clear_is_told(two, tmp_path):
     told = two.fails("store", "remove", "cell", "--yes", code=5).err
     assert "There is no dataset, run or selection 'cell'" in told

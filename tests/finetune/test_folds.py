@@ -49,6 +49,16 @@ def test_the_validation_groups_are_no_larger_than_their_share(seed: int) -> None
     assert {*groups[part.fit]} == set("abde")
 
 
+def test_of_groups_that_are_all_alike_the_seed_tells_which_validate() -> None:
+    sizes = {group: (3, 3) for group in "abcdefghij"}
+    drawn = []
+    for seed in range(6):
+        _, groups, part = parted(sizes, seed)
+        drawn.append("".join(sorted({*groups[part.val]})))
+        assert len(part.val) == 12
+    assert len({*drawn}) > 1
+
+
 def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whatever_that_of_the_split_is() -> None:
     fold = SimpleNamespace(repeat=1, fold=2, val=["e", "gone", "b"])
     rows = np.arange(5)

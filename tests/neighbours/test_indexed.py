@@ -60,6 +60,30 @@ def test_an_index_finds_what_exact_search_finds(clusters, monkeypatch, metric):
         assert mine["precision"] == pytest.approx(theirs["precision"], abs=0.05)
 
 
+def test_an_index_finds_nothing_that_a_fold_tests(clusters, monkeypatch):
+    store, _ = clusters
+    how = {"split": "leave-one-group-out", "k": 3}
+    found, exact = neighbours(store, "toy", "net/last", **how), exactly(store, monkeypatch, **how)
+    assert found.index is not None
+    assert len(found.asked) == N
+    # Sample i is of slide i % 4, which its fold tests and does not train on.
+    assert (found.found.places % 4 != found.asked[:, None] % 4).all()
+    assert overlap(found, exact) >= 0.95
+
+
+def test_what_an_index_finds_is_measured_anew_where_queries_find_their_own_group(clusters):
+    store, _ = clusters
+    measured = []
+
+    def note(*told):
+        measured.extend(text for text in told if isinstance(text, str) and "measuring" in text)
+
+    for same_group in (True, False):
+        neighbours(store, "toy", "net/last", k=5, query="s1", same_group=same_group, progress=note)
+        assert measured
+        measured.clear()
+
+
 def test_vectors_are_read_for_many_queries_at_once(clusters, monkeypatch):
     store, _ = clusters
     first = neighbours(store, "toy", "net/last", k=5)

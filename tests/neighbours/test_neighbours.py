@@ -15,6 +15,8 @@ from histokit.neighbours import exact, pieces
 from histokit.neighbours.exact import Barred
 from histokit.neighbours.retrieval_scores import retrieval_scores
 from histokit.protocol.splits import make_split
+from histokit.store import Split
+from histokit.store.split_records import split_rows
 from tests.toy import make_samples, make_store
 
 
@@ -120,6 +122,23 @@ def test_scores_by_hand():
     assert one["vote"]["eta_w_precision"] == pytest.approx((1 + 0) / 2)
     assert by_class["a"]["at"][0] == {"k": 1, "recall": 0.5, "precision": 0.5, "vote": {"accuracy": 0.5}}
     assert by_class["b"]["queries"] == 1
+
+
+def test_classes_come_in_the_order_of_the_dataset(tmp_path):
+    samples = {"id": [f"s{i}" for i in range(4)], "label": list("abab")}
+    X = np.arange(8).reshape(4, 2)
+    store = make_store(tmp_path / "s", samples, {"last": X}, classes=("b", "a"))
+    assert list(neighbours(store, "toy", "net/last", k=1).per_class) == ["b", "a"]
+
+
+def test_queries_without_a_label_are_those_that_a_split_asks(tmp_path):
+    store = toy(tmp_path / "s", np.arange(16).reshape(8, 2), [None, None, *"abab", None, "b"])
+    roles = ["test" if i > 3 else "train" for i in range(8)]
+    store.save_split(Split("toy", "s", split_rows([(0, 0, f"s{i}", role) for i, role in enumerate(roles)])))
+    found = neighbours(store, "toy", "net/last", split="s", k=1)
+    assert "1 query without a label is not scored" in found.notes
+    assert found.scores["queries"] == 3
+    assert any("2 samples that are sought among have no label" in note for note in found.notes)
 
 
 def test_of_as_many_votes_the_nearest_counts():

@@ -173,6 +173,8 @@ def test_a_class_that_is_called_none_is_not_those_without_a_label(tmp_path):
     drawn = {tuple(dots.get_facecolor()[0]): len(dots.get_offsets()) for dots in axis.collections}
     assert sorted(drawn.values()) == [3, 3, 4]
     assert [text.get_text().strip() for text in axis.get_legend().get_texts()] == ["b (4)", "none (3)", "none (3)"]
+    (sheet,) = found.sheets()
+    assert [row[:2] for row in sheet.rows] == [["b", 4], ["none", 3], ["none", 3]], "the most frequent first"
 
 
 def test_what_cannot_be_drawn_is_told(toy, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import histokit
 from histokit import cli
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
@@ -27,6 +28,7 @@ from histokit.store.unfinished import Unfinished
 from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import HEADER_KEY
 from histokit.store.verify import verify
+from tests.evaluate.made_up import save_run
 from tests.store.made import a_run, count_opened
 from tests.toy import make_samples, make_store
 
@@ -394,6 +396,25 @@ def test_rows_of_a_split_that_are_not_its_own(toy: FeatureStore) -> None:
     toy.database.delete("splits.toy", "id = 's1'")
     finding = only(toy)
     assert (finding.table, finding.kind) == ("splits.toy", "split")
+
+
+def test_rows_of_a_split_that_came_with_the_data(tmp_path: Path, images: Path, store: FeatureStore) -> None:
+    for patient, part in (("p1", "train"), ("p2", "test")):
+        shutil.copytree(images / patient, tmp_path / "parts" / part / patient)
+    options = {"pattern": "{split}/{patient}/{label}/*.png"}
+    histokit.ingest(store, "folder", tmp_path / "parts", name="d", options=options)
+    assert verify(store).ok
+    store.database.delete("splits.d", "role = 'test'")
+    finding = only(store)
+    assert (finding.table, finding.kind) == ("splits.d", "split")
+    assert "Make it again: histokit ingest folder" in finding.next
+
+
+def test_samples_that_each_repeat_tests_are_there_once(toy: FeatureStore) -> None:
+    rows = [(0, f"s{i}", "ab"[i % 2], 1.0, "P0") for i in range(4)]
+    save_run(toy, rows, repeats=(rows,))
+    toy.save_split(Split("toy", "d", split_rows([(0, 0, "s0", "test"), (0, 0, "s1", "train")])))
+    assert not [finding for finding in verify(toy).findings if finding.table == "predictions"]
 
 
 def test_a_record_that_cannot_be_read(toy: FeatureStore) -> None:
