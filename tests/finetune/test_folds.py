@@ -50,7 +50,7 @@ def test_the_validation_groups_are_no_larger_than_their_share(seed: int) -> None
 
 
 def test_of_groups_that_are_all_alike_the_seed_tells_which_validate() -> None:
-    sizes = {group: (3, 3) for group in "abcdefghij"}
+    sizes = dict.fromkeys("abcdefghij", (3, 3))
     drawn = []
     for seed in range(6):
         _, groups, part = parted(sizes, seed)
