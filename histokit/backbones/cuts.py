@@ -243,7 +243,12 @@ def holds_features(step: Step, layers: Iterable[Layer], steps: Iterable[Step], p
     (count,) = counts
     tokens = {count - prefix_tokens, count, count + prefix_tokens}
     _, rows, columns = step.shape
-    return rows == 1 or rows in tokens or not (columns in tokens or rows in {shape[2] for shape in known})
+    if rows == 1 or rows in tokens:
+        return True
+    # Stages before it have 4, 16 or 64 times as many tokens, and maybe as many channels as it has tokens.
+    finer = {times * (count - prefix_tokens) for times in (4, 16, 64)}
+    fewer = columns not in tokens or not finer.isdisjoint({rows, rows - prefix_tokens})
+    return fewer and rows not in {shape[2] for shape in known}
 
 
 def is_cube(step: Step) -> bool:

@@ -69,7 +69,7 @@ class LibraryBackbone(LibraryWeights):
                 return self._outlined_at(_ROOMY)
         try:
             return self._outlined_at(native.size)
-        except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
+        except (AssertionError, NotImplementedError, RuntimeError, ValueError, IndexError) as error:
             raise PluginError(
                 f"The cut points of {self.name!r} cannot be found: {type(error).__name__}: {error}.",
                 next=f"Mend its builder options, or choose another network of {self.library}.",

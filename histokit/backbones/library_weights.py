@@ -40,6 +40,8 @@ class LibraryWeights(Backbone, ABC):
 
     #: Name of the library, and of its prefix.
     library = ""
+    #: What its builders call the side of the images that a network is built for.
+    size_option = "img_size"
 
     def __init__(self, request: BackboneRequest, row: Row | None = None):
         self.name = request.name
@@ -216,9 +218,10 @@ class LibraryWeights(Backbone, ABC):
         if count != len(found.mean):
             # Channels other than the three colours have no statistics of their own.
             found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)
-        size = self.options.get("img_size", side(self.told_arguments.get("img_size", found.size)))
+        option = self.size_option
+        size = self.options.get(option, side(self.told_arguments.get(option, found.size)))
         if not isinstance(size, int) or size < 1:
-            raise UsageError(f"{self.name!r} asks for img_size={size}.", next="Give a number of pixels, such as 224.")
+            raise UsageError(f"{self.name!r} asks for {option}={size}.", next="Give a number of pixels, such as 224.")
         return replace(found, size=size)
 
     @property

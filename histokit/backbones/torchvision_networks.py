@@ -34,6 +34,7 @@ class TorchvisionBackbone(LibraryBackbone):
     """``torchvision:MODEL`` with the weights published first, or ``torchvision:MODEL.WEIGHTS``, as IMAGENET1K_V2."""
 
     library = "torchvision"
+    size_option = "image_size"
 
     @cached_property
     def published(self) -> Any:
@@ -77,9 +78,15 @@ class TorchvisionBackbone(LibraryBackbone):
         known = model_names()
         if self.architecture not in known:
             raise unknown_model("torchvision", self.architecture, known)
-        arguments = {**ARGUMENTS.get(self.architecture, {}), **self.arguments}
+        arguments = {**ARGUMENTS.get(self.architecture, {}), **self._built_for, **self.arguments}
         network: nn.Module = get_model(self.architecture, weights=None, **arguments)
         return network
+
+    @property
+    def _built_for(self) -> Mapping[str, Any]:
+        """The size that the weights are of, as torchvision has it with them: its Vision Transformers take no other."""
+        sides = self.published.meta["min_size"]
+        return {self.size_option: sides[0]} if self.architecture.startswith("vit_") else {}
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
         return HEADS

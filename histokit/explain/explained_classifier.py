@@ -18,7 +18,9 @@ from histokit.explain.normalised_weights import stored_weights
 from histokit.features import FeatureStore
 from histokit.features.run_tables import resolved_backbone, tables_of_run
 from histokit.networks.adapters import inflate
+from histokit.networks.cut_points import checked_vectors
 from histokit.networks.devices import choose_device, whole_float32
+from histokit.networks.failures import forward_told
 from histokit.networks.transform import Transform
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
@@ -81,6 +83,7 @@ class ExplainedClassifier:
         resolved = resolved_backbone(store, [table])
         backbone = registry().backbone(resolved.name, resolved.request, str(store.uri))
         guarded = GuardedBackbone(backbone)
+        self._caller = guarded.caller
         self.name = f"{run.classifier} on {table.address}"
         self.device = choose_device(device)
         self.transform = Transform(resolved.preprocess, channels, self.device)
@@ -105,18 +108,19 @@ class ExplainedClassifier:
         weights = [(self._weights_of(sample.id), sample.output) for sample in samples]
         rows = torch.from_numpy(np.stack([each.weights[output] for each, output in weights])).to(self.device)
         pieces = pixels.split(1, dim=1) if self.transform.preprocess.adapter == "each" else (pixels,)
-        found = [self._channels(piece) for piece in pieces]
+        found = [self._channels(piece, rows.shape[1] // len(pieces)) for piece in pieces]
         # Vectors of channels that went in on their own lie one behind the other.
         maps = torch.einsum("nc,nchw->nhw", rows, torch.cat(found, dim=1).double())
         intercepts = [float(each.intercepts[output]) for each, output in weights]
         scores = [mean + beside for mean, beside in zip(maps.mean(dim=(1, 2)).tolist(), intercepts, strict=True)]
         return ScoredMaps(maps.float(), scores, intercepts)
 
-    def _channels(self, pixels: Tensor) -> Tensor:
+    def _channels(self, pixels: Tensor, width: int) -> Tensor:
         batch = self.transform.normalise(pixels)
         try:
-            with whole_float32(self.device), torch.no_grad():
-                return maps_of(self._network, self._module, self.layer, batch)
+            with whole_float32(self.device), torch.no_grad(), forward_told(self._caller):
+                maps = maps_of(self._network, self._module, self.layer, batch)
+            return checked_vectors(maps, self._caller, self.layer.layer, len(batch), width)
         except UsageError as error:
             raise UsageError(
                 error.message,

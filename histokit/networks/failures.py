@@ -103,7 +103,8 @@ def free_memory(device: torch.device) -> None:
 def wrong_size(guarded: GuardedBackbone, shape: Sequence[int], declared: int, error: Exception) -> UsageError:
     """Return the error of a network that is made for one size and cannot run on inputs of another one."""
     base, options = split_backbone_name(guarded.backbone.name)
-    other = join_backbone_name(base, {**options, "img_size": str(shape[-1])})
+    option = getattr(guarded.backbone, "size_option", "img_size")
+    other = join_backbone_name(base, {**options, option: str(shape[-1])})
     return UsageError(
         f"{guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.",
         next=f"Change --preprocess size=N: it is made for {declared}. Or, if it can be built for others: "

@@ -43,5 +43,8 @@ class ImageQueue(Generic[Key]):
     def drop(self, size: int) -> None:
         """Let go of what `first` returned."""
         self.keys, rest = self.keys[size:], self._blocks[0][size:]
+        if rest.untyped_storage().nbytes() > 2 * rest.nbytes:
+            # Else a few would keep all that they were joined with in memory.
+            rest = rest.clone()
         self._blocks = [rest] if len(rest) else []
         self.nbytes = rest.nbytes

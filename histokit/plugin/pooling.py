@@ -123,12 +123,17 @@ def refuse_rows(module: nn.Module, shape: Sequence[int], layer: Layer) -> None:
     """
     from torch import nn
 
-    convolutions = nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d
-    pools = nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d, nn.Unfold
-    if isinstance(module, (*convolutions, *pools)) and len(shape) == 3 and shape[1] > 1:
+    convolutions = nn.Conv1d, nn.ConvTranspose1d
+    others = nn.BatchNorm1d, nn.InstanceNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d
+    found = [module] if isinstance(module, (*convolutions, *others, nn.Unfold)) else []
+    # What wraps a convolution, with its normalisation and its activation, gives as many channels as that.
+    found += [
+        each for each in module.children() if isinstance(each, convolutions) and shape[1:2] == (each.out_channels,)
+    ]
+    if found and len(shape) == 3 and shape[1] > 1:
         raise UsageError(
             f"Layer {layer.name!r} (module {layer.module!r}) gives shape {tuple(shape)}, whose channels come first: "
-            f"{type(module).__name__} computes along the last axis, and tokens are (N, T, C).",
+            f"{type(found[0]).__name__} computes along the last axis, and tokens are (N, T, C).",
             next="Choose the module that it is part of; in a plugin, let the network turn it, and cut there.",
         )
 

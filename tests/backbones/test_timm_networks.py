@@ -133,6 +133,9 @@ def test_what_is_turned_or_of_heads_is_no_layer(name, module, shape, around):
         # Its attention is over fewer tokens than its blocks have, and its stages have tokens of their own.
         ("pvt_v2_b0", ["stages.0.blocks.0.attn.kv", "stages.2.blocks.0.mlp.fc1"]),
         ("twins_svt_small", ["blocks.0.0.mlp.fc1", "blocks.2.0"]),
+        # 64 tokens at the end, and 64 channels of 64 times as many at the beginning.
+        ("twins_svt_small,img_size=256", ["blocks.0.0", "blocks.0.0.mlp.fc2"]),
+        ("coat_lite_tiny,img_size=256", ["patch_embed1", "serial_blocks1.0", "serial_blocks1.1.mlp"]),
         ("cait_xxs24_224", ["blocks_token_only.0.attn", "blocks.3"]),
         ("nest_tiny", ["levels.0"]),
         ("ecaresnet26t", ["layer1.0.se.conv"]),

@@ -79,6 +79,24 @@ def test_a_transformer_takes_its_class_token():
     assert {layer.pool for layer in backbone("vit_b_32").layers} == {"cls"}
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("vit_b_16.IMAGENET1K_SWAG_E2E_V1", 384), ("vit_b_16,image_size=64", 64), ("vit_b_16", 224)],
+)
+def test_a_transformer_is_built_for_the_size_of_its_images(name, side):
+    """Torchvision publishes some for 384 pixels, and builds them so where it loads them itself."""
+    found = backbone(name)
+    assert found.layers[-1].module == "encoder.ln"
+    assert found.preprocess.size == side
+    assert found.build().encoder.pos_embedding.shape[1] == (side // 16) ** 2 + 1
+
+
+@pytest.mark.parametrize("size", ["x", "0"])
+def test_a_size_that_is_none_is_told(size):
+    with pytest.raises(UsageError, match=f"asks for image_size={size}"):
+        _ = backbone(f"vit_b_16,image_size={size}").layers
+
+
 def test_swin_maps_have_their_channels_last():
     assert [layer.channels_last for layer in backbone("swin_t").layers] == [True] * 8 + [False]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_plugin import TinyBackbone
 
 import histokit
 from histokit.classifiers.estimators import load
-from histokit.errors import StoreError, UsageError
+from histokit.errors import PluginError, StoreError, UsageError
 from histokit.explain.explanation import Explanation
 from histokit.features import FeatureStore
 from histokit.store import RunRecord
@@ -55,6 +57,34 @@ def expected(store: FeatureStore, run: RunRecord, found: Explanation) -> NDArray
         return np.asarray(estimator.predict(X))
     second = estimator.predict_proba(X)[:, 1]
     return np.log(second / (1 - second))
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda batch: batch.numpy(), "failed in forward(): "),
+        (lambda batch: {}["map"], "failed in forward(): KeyError: 'map'"),
+        (lambda batch: batch.repeat(1, 2, 1, 1)[:1], "gave 1 vectors for "),
+        (lambda batch: batch[:, :1], "gave vectors of 1 features in the layer '3', after 6"),
+    ],
+)
+def test_what_a_network_gives_wrongly_by_now_is_the_plugins(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch, forward: Callable[[Any], Any], said: str
+) -> None:
+    """Of one channel or one image, the same would be added to all."""
+    run = a_run(data)
+    build = TinyBackbone.build
+
+    def wrong(self: TinyBackbone) -> Any:
+        network = build(self)
+        network[3].forward = forward
+        return network
+
+    monkeypatch.setattr(TinyBackbone, "build", wrong)
+    with pytest.raises(PluginError) as raised:
+        histokit.explain(data, run.id, per_class=3)
+    assert "The backbone 'tiny' of tinyplugin 0" in raised.value.message
+    assert said in raised.value.message
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -14,6 +14,7 @@ from histokit import extract, ingest
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.image_batches import ImageBatches
+from histokit.networks.image_queue import ImageQueue
 
 
 @pytest.fixture
@@ -93,3 +94,15 @@ def test_images_that_all_differ_in_size_do_not_wait_for_the_last(
     assert {shape[0] for shape in passes[before:]} == {8}
     one, two = (place.features("cells", "tiny/all") for place in (store, other))
     assert np.array_equal(one.X, two.X)
+
+
+def test_what_is_left_of_many_keeps_no_others_in_memory() -> None:
+    """One of 65 images that were resized together, of 16 × 16 pixels of three bytes."""
+    queue: ImageQueue[int] = ImageQueue()
+    queue.put(range(65), torch.arange(65).byte().view(65, 1, 1, 1).expand(65, 3, 16, 16).contiguous())
+    for start in range(0, 64, 16):
+        assert queue.first(16)[:, 0, 0, 0].tolist() == list(range(start, start + 16))
+        queue.drop(16)
+    assert (queue.keys, queue.nbytes) == ([64], 768)
+    assert queue.first(1)[0, 0, 0, 0] == 64
+    assert queue.first(1).untyped_storage().nbytes() < 2 * 768

@@ -392,11 +392,16 @@ def test_what_a_network_does_wrongly_is_the_plugins(
     assert said in message
 
 
-def test_rows_of_channels_of_a_cut_point_are_the_plugins(images: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_rows_of_channels_of_a_cut_point_are_the_plugins(images: Path, capsys: Any, wrapped: bool) -> None:
     """A mean over (N, C, L) as over (N, T, C) would be one over channels."""
     from torch import nn
 
-    network = property(lambda _: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.Conv1d(4, 6, 1)))
+    def turned() -> nn.Module:
+        row = nn.Conv1d(4, 6, 1)
+        return nn.Sequential(row, nn.BatchNorm1d(6), nn.ReLU()) if wrapped else row
+
+    network = property(lambda _: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), turned()))
     plugin = BackbonePlugin(type("Rows", (Tiny,), {"network": network}), layers=[Layer("2", "2")])
     assert extract(images, capsys, plugin) == 3
     message = last_message(capsys)
