@@ -85,7 +85,7 @@ def _class_scorer(frame: Frame) -> Scorer:
 
 
 def _per_class(frame: Frame, scorer: Scorer) -> dict[str, dict[str, Any]]:
-    each, areas = class_metrics(scorer.confusion()[0]), scorer.areas()
+    each, areas = class_metrics(scorer.confusion()[0]), scorer.areas
     why = {"precision": "never predicted", "recall": "no such sample", "f1": "neither there nor predicted"}
     found: dict[str, dict[str, Any]] = {}
     for k, name in enumerate(frame.classes):

@@ -12,7 +12,7 @@ from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
 from histokit.evaluate.summary import draw_weights, interval_document, percentile_interval
 from histokit.protocol.metrics import ratio
-from histokit.protocol.scorers import Ranking, Scorer, defined, spread
+from histokit.protocol.scorers import Ranking, Scorer, area_below, counts_above, defined, spread
 
 Floats = NDArray[np.float64]
 
@@ -70,19 +70,6 @@ def _roc_heights(positive: Floats, negative: Floats) -> Floats:
     return found
 
 
-def _roc_values(positive: Floats, negative: Floats) -> Floats:
-    across, up = (np.diff(each, axis=1, prepend=0.0) for each in (negative, positive))
-    # Below the corners at the right of each piece, less half of what each piece rises.
-    area = _sum_of_products(across, positive) - _sum_of_products(across, up) / 2
-    return area / (positive[:, -1] * negative[:, -1])
-
-
-def _sum_of_products(first: Floats, second: Floats) -> Floats:
-    """Return the (B,) sums over columns of the products of two (B, T) arrays, which are held nowhere."""
-    found: Floats = np.einsum("ij,ij->i", first, second)
-    return found
-
-
 def _recall_points(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     """Return recall and precision wherever the recall grows: between two of them, the curve is a step."""
     grows = np.diff(positive, prepend=0.0) > 0
@@ -101,14 +88,15 @@ def _recall_heights(positive: Floats, negative: Floats) -> Floats:
 def _average_precision(positive: Floats, negative: Floats) -> Floats:
     precision = positive + negative
     np.divide(positive, precision, out=precision, where=precision > 0)
-    return _sum_of_products(np.diff(positive, axis=1, prepend=0.0), precision) / positive[:, -1]
+    found: Floats = np.einsum("ij,ij->i", np.diff(positive, axis=1, prepend=0.0), precision)
+    return found / positive[:, -1]
 
 
 _ROC_GRID = np.arange(101) / 100
 _RECALL_GRID = np.arange(1, 101) / 100
 KINDS = {
     "roc": _Kind(
-        ("false positive rate", "true positive rate"), "roc_auc", _ROC_GRID, _roc_points, _roc_heights, _roc_values
+        ("false positive rate", "true positive rate"), "roc_auc", _ROC_GRID, _roc_points, _roc_heights, area_below
     ),
     "precision-recall": _Kind(
         ("recall", "precision"),
@@ -173,7 +161,8 @@ def _class_scorer(frame: Frame, units: NDArray[np.intp] | None = None) -> Scorer
 
 
 def _curve(kind: _Kind, name: str, ranking: Ranking) -> dict[str, Any]:
-    positive, negative = ranking.counts(np.ones((1, len(ranking.order))))
+    every = ranking.shares(np.zeros(len(ranking.order), np.intp), 1)
+    positive, negative = (counts_above(part, np.ones((1, 1))) for part in every)
     counts = {"positives": int(positive[0, -1]), "negatives": int(negative[0, -1])}
     if not all(counts.values()):
         why = "no such sample" if counts["negatives"] else "all samples are of this class"
@@ -201,12 +190,13 @@ def _averages(kind: _Kind, scorer: Scorer, weights: Floats) -> Iterator[tuple[Fl
     weights : (B, units) array
     """
     rows = max(1, _CHUNK // scorer.count)
+    classes = [ranking.shares(scorer.units, weights.shape[1]) for ranking in scorer.rankings.values()]
     for start in range(0, len(weights), rows):
-        part = weights[start : start + rows][:, scorer.units]
+        part = weights[start : start + rows]
         value, heights = np.zeros(len(part)), np.zeros((len(part), len(kind.grid)))
         known = np.zeros(len(part))
-        for ranking in scorer.rankings.values():
-            positive, negative = ranking.counts(part)
+        for shares in classes:
+            positive, negative = (counts_above(each, part) for each in shares)
             there = (positive[:, -1] > 0) & (negative[:, -1] > 0)
             if not there.all():
                 positive, negative = positive[there], negative[there]

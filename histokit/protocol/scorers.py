@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from histokit.errors import UsageError, did_you_mean
 from histokit.protocol.metrics import AREA, METRICS, Floats, ResampledMetrics, count_metrics, ratio
 from histokit.protocol.number_metrics import NUMBER_METRICS
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Codes = NDArray[np.intp]
 #: Scores below one, and scores of at most one.
@@ -61,12 +64,18 @@ class Ranking:
         self.positive = positive[self.order]
         self.starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
 
-    def area(self, weights: Floats) -> Floats:
-        """Return the (B,) areas under the ROC curve for (B, n) weights of samples, NaN where undefined."""
-        positive, negative = self._tied(weights)
-        below = negative.cumsum(1) - negative
-        wins = (positive * (below + negative / 2)).sum(1)
-        return ratio(wins, positive.sum(1) * negative.sum(1))
+    def area(self, owner: Codes, weights: Floats) -> Floats:
+        """Return the (B,) areas under the ROC curve for (B, G) weights of the units of samples, NaN where undefined.
+
+        Parameters
+        ----------
+        owner : (n,) array of int
+            The unit of each sample.
+        weights : (B, G) array
+        """
+        shares, rows = self.shares(owner, weights.shape[1]), max(1, HELD_AT_ONCE // len(owner))
+        parts = (weights[start : start + rows] for start in range(0, len(weights), rows))
+        return np.concatenate([area_below(*(counts_above(each, part) for each in shares)) for part in parts])
 
     def area_of_units(self, owner: Codes, weights: Floats) -> Floats:
         """Return the (B,) areas for (B, G) weights of the units of samples: wins add up over pairs of units.
@@ -104,24 +113,51 @@ class Ranking:
         pairs = [weights @ np.bincount(owner[chosen], minlength=count) for chosen in (positive, ~positive)]
         return ratio(((weights @ wins) * weights).sum(1), pairs[0] * pairs[1])
 
-    def counts(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return how many positive and how many negative samples score at least so much.
+    def shares(self, owner: Codes, units: int) -> tuple[csr_array, csr_array]:
+        """Return how many positive and how many negative samples of each unit are new at each threshold.
+
+        Negatives that follow each other are one threshold: a ROC curve is a straight line there, and neither the
+        recall nor the precision at it changes.
+
+        Parameters
+        ----------
+        owner : (n,) array of int
+            The unit of each sample.
+        units : int
 
         Returns
         -------
-        two (B, T) arrays
-            For (B, n) weights of samples and the T values of the score, from the highest down.
+        two (T, units) sparse arrays
+            From the highest threshold down.
         """
-        positive, negative = self._tied(weights)
-        return positive[:, ::-1].cumsum(1), negative[:, ::-1].cumsum(1)
+        from scipy.sparse import csr_array
 
-    def _tied(self, weights: Floats) -> tuple[Floats, Floats]:
-        ranked = weights[:, self.order]
-        if len(self.starts) == len(self.order):
-            positive = ranked * self.positive
-            return positive, ranked - positive
-        positive = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
-        return positive, np.add.reduceat(ranked, self.starts, axis=1) - positive
+        owner = owner[self.order]
+        tie = np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(owner)))
+        rises = np.bincount(tie[self.positive], minlength=len(self.starts)) > 0
+        # What is right above positives ends a line, and so does the lowest threshold.
+        kept = rises | np.concatenate([[True], rises[:-1]])
+        row = kept.sum() - kept.cumsum()[tie]
+        shape = (int(kept.sum()), units)
+        positive, negative = (
+            csr_array((np.ones(int(chosen.sum())), (row[chosen], owner[chosen])), shape=shape)
+            for chosen in (self.positive, ~self.positive)
+        )
+        return positive, negative
+
+
+def counts_above(share: csr_array, weights: Floats) -> Floats:
+    """Return the (B, T) counts of samples down to each threshold, for (B, units) weights; see `Ranking.shares`."""
+    found: Floats = np.ascontiguousarray((share @ weights.T).T)
+    return found.cumsum(1, out=found)
+
+
+def area_below(positive: Floats, negative: Floats) -> Floats:
+    """Return the (B,) areas under the ROC curves of (B, T) counts, see `counts_above`; NaN where undefined."""
+    across, up = (np.diff(each, axis=1, prepend=0.0) for each in (negative, positive))
+    # Below the corners at the right of each piece, less half of what each piece rises; products are held nowhere.
+    below, half = (np.einsum("ij,ij->i", across, each) for each in (positive, up))
+    return ratio(below - half / 2, positive[:, -1] * negative[:, -1])
 
 
 def plain_area(positive: NDArray[np.bool_], score: Floats) -> Floats:
@@ -132,7 +168,7 @@ def plain_area(positive: NDArray[np.bool_], score: Floats) -> Floats:
     """
     ordered = np.sort(score)
     if np.isnan(ordered[-1:]).any():
-        return Ranking(positive, score).area(np.ones((1, len(score))))
+        return Ranking(positive, score).area(np.zeros(len(score), np.intp), np.ones((1, 1)))
     own = ordered if positive.all() else np.sort(score[positive])
     below, above = (np.searchsorted(ordered, own, side) - np.searchsorted(own, own, side) for side in _SIDES)
     wins = (below + (above - below) / 2).sum()
@@ -174,10 +210,6 @@ class Scorer(ResampledMetrics):
         """Of each class against the rest, or of the positive one of two."""
         return {k: Ranking(self._true == k, score) for k, score in self._ranked()}
 
-    @cached_property
-    def _plain_areas(self) -> dict[int, Floats]:
-        return {k: plain_area(self._true == k, score) for k, score in self._ranked()}
-
     def _ranked(self) -> Iterator[tuple[int, Floats]]:
         """Yield the scores of each class, or of the positive one of two."""
         last = self.classes - 1
@@ -193,15 +225,17 @@ class Scorer(ResampledMetrics):
         """
         names, owner = np.unique(self.units, return_inverse=True)
         most = min(HELD_AT_ONCE, _PAIRS_OF_SAMPLE * self.count)
-        if len(names) > len(unit_weights) or len(names) * max(len(names), len(self._cells)) > most:
-            return super().resample(unit_weights, metrics)
         wanted = list(self.known if metrics is None else metrics)
-        weights = unit_weights[:, names]
-        found = self._from_counts(owner, weights, [name for name in wanted if name != AREA])
+        counted = [name for name in wanted if name != AREA]
+        if len(names) > len(unit_weights) or len(names) * max(len(names), len(self._cells)) > most:
+            area, owner, weights = Ranking.area, self.units, unit_weights
+            found = super().resample(unit_weights, counted) if counted else {}
+        else:
+            area, weights = Ranking.area_of_units, unit_weights[:, names]
+            found = self._from_counts(owner, weights, counted)
         if AREA in wanted:
-            found[AREA] = _mean_area(
-                [Ranking(self._true == k, each).area_of_units(owner, weights) for k, each in self._ranked()]
-            )
+            rankings = (Ranking(self._true == k, each) for k, each in self._ranked())
+            found[AREA] = _mean_area([area(ranking, owner, weights) for ranking in rankings])
         return {name: found[name] for name in wanted}
 
     def _from_counts(self, owner: Codes, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
@@ -224,21 +258,21 @@ class Scorer(ResampledMetrics):
         cells[:, self._cells] = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
         return cells.reshape(-1, self.classes, self.classes)
 
-    def areas(self, weights: Floats | None = None) -> dict[int, Floats]:
-        """Return the (B,) areas under the one-versus-rest ROC curves: of each class, or of the positive one of two."""
-        if weights is None:
-            return self._plain_areas
-        return {k: ranking.area(weights) for k, ranking in self.rankings.items()}
+    @cached_property
+    def areas(self) -> dict[int, Floats]:
+        """The (1,) areas under the one-versus-rest ROC curves: of each class, or of the positive one of two."""
+        return {k: plain_area(self._true == k, score) for k, score in self._ranked()}
 
     def values(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
-        found = self._metrics(None, list(self.known if metrics is None else metrics))
-        return {name: float(value[0]) for name, value in found.items()}
-
-    def _metrics(self, weights: Floats | None, wanted: Sequence[str]) -> dict[str, Floats]:
-        values = count_metrics(self.confusion(weights), wanted) if set(wanted) - {AREA} else {}
+        wanted = list(self.known if metrics is None else metrics)
+        counted = [name for name in wanted if name != AREA]
+        found = count_metrics(self.confusion(), counted) if counted else {}
         if AREA in wanted:
-            values[AREA] = _mean_area(list(self.areas(weights).values()))
-        return {name: values[name] for name in wanted}
+            found[AREA] = _mean_area(list(self.areas.values()))
+        return {name: float(found[name][0]) for name in wanted}
+
+    def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
+        return count_metrics(self.confusion(weights), wanted)
 
 
 def _mean_area(by_class: Sequence[Floats]) -> Floats:

@@ -174,7 +174,7 @@ def test_bands_hold_few_numbers_for_each_sample_and_resample(empty, name):
     evaluate(empty, run, views=[name], bootstrap=400)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= 8 * (8 * 2_000 * 400)
+    assert peak <= 4 * (8 * 2_000 * 400)
 
 
 def test_of_more_than_fifty_classes_there_is_no_band_and_a_reason(empty):
