@@ -40,9 +40,9 @@ state = State()
 
 def open_store() -> FeatureStore:
     """Open the store that ``--store`` or the environment names."""
-    from histokit.features.feature_store import DEFAULT_URI, FeatureStore, named_store
+    from histokit.features import feature_store
 
-    return FeatureStore(named_store(state.store) or DEFAULT_URI)
+    return feature_store.open_store(state.store)
 
 
 def existing_store() -> FeatureStore:

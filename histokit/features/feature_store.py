@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 
@@ -51,6 +51,13 @@ class FeatureStore(Store, InNotebooks):
     def networks(self) -> Networks:
         """The networks that were trained."""
         return Networks(self.uri)
+
+    def anchored(self) -> Self:
+        """Return the store by its absolute path.
+
+        A notebook, or a plugin, may go to another folder, in which a relative path would name another store.
+        """
+        return type(self)(self.uri.absolute())
 
     def addresses(self, dataset: str, address: str) -> list[str]:
         """Return the canonical addresses of an address; several only where it says ``each``.
@@ -191,9 +198,7 @@ def open_store(uri: StoreLike | None = None) -> FeatureStore:
     """
     if isinstance(uri, FeatureStore):
         return uri
-    # A notebook may go to another folder, in which a relative path would name another store.
-    as_named = FeatureStore(named_store(uri) or DEFAULT_URI)
-    return FeatureStore(as_named.uri.absolute())
+    return FeatureStore(named_store(uri) or DEFAULT_URI).anchored()
 
 
 def named_store(uri: str | Path | None) -> str | Path | None:

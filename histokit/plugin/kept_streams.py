@@ -1,11 +1,15 @@
-"""Standard output and standard error while plugins run: what they print goes to stderr, and what they close stays."""
+"""Standard output and standard error while plugins run: what they print goes to stderr, and what they close stays.
+
+So does the working folder: the files that a command writes are named from the one in which it was called.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from histokit import streams
@@ -35,16 +39,18 @@ class _Stream:
 _here = _Here()
 _lock = threading.Lock()
 _count = 0
+_folder: str | None = None
 _kept: dict[str, _Stream] = {}
 
 
 @contextmanager
 def kept_streams() -> Iterator[None]:
-    """Let a thread print to stderr, and put both streams back, open, when it is done."""
-    global _count
+    """Let a thread print to stderr, and put both streams back, open, when it is done; the last one, the folder too."""
+    global _count, _folder
     with _lock:
         _count += 1
         if _count == 1:
+            _folder = _working_folder()
             _kept.update((name, _Stream(name, getattr(sys, name))) for name in ("stdout", "stderr"))
         _put_back()
     _here.inside += 1
@@ -60,6 +66,17 @@ def kept_streams() -> Iterator[None]:
             _put_back()
             if not _count:
                 _kept.clear()
+                if _folder and _folder != _working_folder():
+                    with suppress(OSError):
+                        os.chdir(_folder)
+
+
+def _working_folder() -> str | None:
+    """Return the working folder, or none where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _put_back() -> None:

@@ -64,11 +64,10 @@ class Tables:
             entries = os.listdir(self.uri) if self.uri.is_dir() else None
         if any(entry.endswith(".lance") or entry == LEDGER for entry in entries or ()):
             return
-        place = "" if self.uri.is_absolute() else f" in {Path.cwd()}"
-        what = f"The folder {self.uri}{place} is no store: it holds no table."
+        what = f"The folder {self.uri} is no store: it holds no table."
         near = {path.parent.name for path in self.uri.parent.glob("*/*.lance")}
         raise StoreError(
-            f"There is no store {self.uri}{place}." if entries is None else what,
+            f"There is no store {self.uri}." if entries is None else what,
             next=f"{did_you_mean(self.uri.name, near)}Name another with --store or HISTOKIT_STORE, or make one with: "
             "histokit ingest PLUGIN ROOT --name NAME",
         )

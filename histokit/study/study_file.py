@@ -229,7 +229,7 @@ def open_study_store(file: Path, named: str | None, given: str | Path | None = N
     """
     if named == "":
         raise UsageError(f"The store that {file} names is empty.", next="Name a folder, or leave `store` out.")
-    return StudyStore(named_store(given) or beside(file, named or DEFAULT_URI))
+    return StudyStore(named_store(given) or beside(file, named or DEFAULT_URI)).anchored()
 
 
 def beside(file: Path, path: str) -> Path:

@@ -121,7 +121,7 @@ def test_a_variable_that_is_empty_is_not_set(histokit, tmp_path, monkeypatch):
     monkeypatch.setenv("HISTOKIT_STORE", "")
     monkeypatch.setenv("HISTOKIT_WEIGHTS", "")
     for command in (["list", "datasets"], ["store", "verify"], ["split", "d", "--name", "s", "--folds", "2"]):
-        assert f"There is no store histokit-store in {tmp_path}." in histokit.fails(*command, code=5).err
+        assert f"There is no store {tmp_path / 'histokit-store'}." in histokit.fails(*command, code=5).err
     (tmp_path / "stray.safetensors").write_bytes(b"")
     found = {each["name"]: each["value"] for each in histokit.ok("doctor", "--json").document["findings"]}
     assert found["HISTOKIT_WEIGHTS"] == "not set"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from histokit import cli
 from histokit.datasets.folder import Folder
 from histokit.plugin import DataError, PublishedSplit, Sample, SplitRow
-from tests.lab_plugin import OWNER, Lab, draw_images, ingest, last_message, raising, run
+from histokit.plugin.manager import added_plugin
+from tests.lab_plugin import OWNER, Lab, Plugin, draw_images, ingest, last_message, raising, run
 
 
 @pytest.fixture
@@ -376,3 +379,33 @@ def test_streams_that_a_plugin_closes_or_replaces_stay(images: Path, capsys: Any
     captured = capsys.readouterr()
     assert json.loads(captured.out)["name"] == "d"
     assert "2 samples" in captured.err
+
+
+def test_a_plugin_that_goes_to_another_folder_takes_no_file_of_a_command_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images := tmp_path / "images").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    draw_images(images)
+
+    class Wandering(Lab):
+        def __init__(self, root: Path):
+            os.chdir(elsewhere)
+            super().__init__(root)
+
+        def samples(self):
+            os.chdir(elsewhere)
+            yield from super().samples()
+
+        def read(self, sample):
+            os.chdir(elsewhere)
+            return super().read(sample)
+
+    monkeypatch.chdir(tmp_path)
+    common = ("--store", "store", "--json")
+    with added_plugin(Plugin(Wandering), "labplugin"):
+        assert cli.run(["ingest", "lab", "images", "--name", "d", *common]) == 0
+        assert cli.run(["extract", "d", "--backbone", "texture", *common]) == 0
+        assert cli.run(["show", "d", "--figure", "sheet.png", *common]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "images", "sheet.png", "store"]
+    assert not list(elsewhere.iterdir())
