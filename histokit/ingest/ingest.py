@@ -29,6 +29,9 @@ from histokit.store import DatasetRecord, Split, Store
 from histokit.store.commits import NewerFormatError
 from histokit.store.split_records import split_rows
 
+#: What of a dataset decides on runs, and what is in none of its samples.
+_FACTS = ("classes", "positive", "metric", "channels", "group", "levels")
+
 
 def ingest(
     store: StoreLike,
@@ -130,7 +133,7 @@ def _remembered(store: Store, name: str) -> pa.Table | None:
 
 
 def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
-    """Return whether `ingest` would change nothing: same plugin, version, root, options, state, samples and files.
+    """Return whether `ingest` would change nothing: same plugin, root, options, state, samples, files and splits.
 
     Files are taken as the same where size and time of change are.
 
@@ -153,7 +156,11 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
         table = SampleTable(dataset, FileDigests(dataset, _remembered(store, name), store.uri), store.uri)
         with table.rows, table.digests.rows:
             found = table.collect(name, lambda *_: None).to_table()
+            published = [split.header() for split in _splits(name, table)]
+            record = _record(name, dataset, table)
     except HistokitError:
+        return False
+    if any(getattr(record, fact) != getattr(before, fact) for fact in _FACTS) or published != before.published:
         return False
     stored = store.samples(name, found.column_names)
     return stored.replace_schema_metadata().sort_by("id").equals(found.replace_schema_metadata().sort_by("id"))

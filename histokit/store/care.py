@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -149,7 +149,7 @@ def _collect(
 ) -> list[Care]:
     # What needs no room goes first: a full disk may be why there is to be some.
     _remove_unmade(store.uri, horizon, dry_run)
-    files, freed = Networks(store.uri).collect(store.runs(), horizon, dry_run)
+    files, freed = Networks(store.uri).collect(Unfinished(store.database).last, store.runs, horizon, dry_run)
     kept = _kept_versions(store)
     cares = {name: Care(name) for name in names}
 
@@ -158,7 +158,7 @@ def _collect(
             with _while_there(store, name):
                 _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
 
-    for name, count in _with_room(lambda: _remove_unnamed(store, dry_run), make_room).items():
+    for name, count in _with_room(lambda: _remove_unnamed(store, horizon, dry_run), make_room).items():
         if name in cares:
             cares[name].rows = count
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
@@ -191,9 +191,10 @@ def _with_room(remove: Callable[[], _Removed], make_room: Callable[[], None]) ->
 
 def _remove_unmade(folder: Path, horizon: datetime, dry_run: bool) -> None:
     """Remove the beginnings of tables that killed processes were about to make, and what is left of dropped ones."""
-    for path in folder.glob(f"{MAKING}*"):
-        if not dry_run and datetime.fromtimestamp(path.stat().st_mtime, UTC) <= horizon:
-            rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{MAKING}*") if not dry_run else ():
+        with suppress(FileNotFoundError):  # One that was just made is in its place by now.
+            if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= horizon:
+                rmtree(path, ignore_errors=True)
 
 
 def _kept_versions(store: Store) -> dict[str, int]:
@@ -201,11 +202,11 @@ def _kept_versions(store: Store) -> dict[str, int]:
     return {f"{kind}.{record.name}": v for record in store.datasets() for kind, v in record.versions.items()}
 
 
-def _remove_unnamed(store: Store, dry_run: bool) -> dict[str, int]:
+def _remove_unnamed(store: Store, horizon: datetime, dry_run: bool) -> dict[str, int]:
     """Remove what processes that were killed left and no record names; return table → number of rows."""
     documents = Documents(store.database)
     found = Results(documents).remove_unnamed(dry_run)
-    return {**found, UNFINISHED: Unfinished(store.database).collect(dry_run)}
+    return {**found, UNFINISHED: Unfinished(store.database).collect(horizon, dry_run)}
 
 
 def _is_orphan(store: Store, name: str, table: FeatureTable | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -234,36 +234,63 @@ class Networks:
         rmtree(self.folder / run_id, ignore_errors=True)
         rmtree(self.unfinished(run_id), ignore_errors=True)
 
-    def collect(self, runs: Collection[RunRecord], horizon: datetime, dry_run: bool) -> tuple[int, int]:
+    def collect(
+        self,
+        unfinished: Callable[[], Mapping[str, datetime]],
+        runs: Callable[[], Collection[RunRecord]],
+        horizon: datetime,
+        dry_run: bool,
+    ) -> tuple[int, int]:
         """Remove networks that no run names, and what is left of trainings that have ended or are forgotten.
 
         What was written after the horizon stays, as do the networks of a training that has not ended: it may go on.
+
+        Parameters
+        ----------
+        unfinished : callable
+            Returns run that has not ended → when its last part did.
+        runs : callable
+            Returns the runs.
+        horizon : datetime
+        dry_run : bool
 
         Returns
         -------
         count, freed : int
             Files and bytes.
         """
-        files = [path for path in self.folder.rglob("*") if path.is_file()] if self.folder.is_dir() else []
-        ended, named = {run.id for run in runs}, {entry["file"] for run in runs for entry in entries(run)}
-        last: dict[str, datetime] = {}
-        for path in files:
+        # In this order: what ends meanwhile is found in one of them.
+        files, parts, records = self._files(), unfinished(), runs()
+        ended, named = {run.id for run in records}, {entry["file"] for run in records for entry in entries(run)}
+        last = dict(parts)
+        for path, status in files.items():
             owner, *_, kept = self._place(path)
             if kept:
-                last[owner] = max(last.get(owner, _time(path)), _time(path))
+                last[owner] = max(last.get(owner, _time(status)), _time(status))
         forgotten = datetime.now(UTC) - FORGOTTEN_AFTER
         going_on = {owner for owner, time in last.items() if time > (horizon if owner in ended else forgotten)}
         removable = [
             path
-            for path in files
-            if (place := self._place(path))[0] not in going_on and place[1] not in named and _time(path) <= horizon
+            for path, status in files.items()
+            if (place := self._place(path))[0] not in going_on and place[1] not in named and _time(status) <= horizon
         ]
-        freed = sum(path.stat().st_size for path in removable)
+        freed = sum(files[path].st_size for path in removable)
         for path in () if dry_run else removable:
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 path.parent.rmdir()
         return len(removable), freed
+
+    def _files(self) -> dict[Path, os.stat_result]:
+        """Return all files as they are, but for locks: one that is removed while it is held holds nobody up."""
+        found = {}
+        paths = (Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names)
+        for path in paths:
+            # A training that goes on replaces what it keeps.
+            with suppress(FileNotFoundError):
+                if path.suffix != ".lock":
+                    found[path] = path.stat()
+        return found
 
     def _place(self, path: Path) -> tuple[str, str, bool]:
         """Return of which run a file is, its name in records, and whether it is of a training that has not ended."""
@@ -283,5 +310,5 @@ def final_part(run: RunRecord) -> str:
     return str(run.found.get("final", {}).get("part", FINAL))
 
 
-def _time(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+def _time(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_mtime, UTC)

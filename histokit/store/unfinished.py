@@ -41,10 +41,22 @@ class Unfinished:
         """Remove the parts of a piece of work that has ended, and those that nobody has asked for in 30 days."""
         self.database.delete(TABLE, f"owner = {quote(owner)} OR {_forgotten()}")
 
-    def collect(self, dry_run: bool) -> int:
-        """Remove what killed processes left of work that has ended since, or is forgotten; return how much."""
+    def last(self) -> dict[str, datetime]:
+        """Return owner → when its last part was kept."""
+        there = self.database.exists(TABLE)
+        rows = self.database.read(TABLE, ["owner", "created"]).to_pylist() if there else []
+        # The latest is the last of those that are sorted.
+        found = sorted((row["owner"], row["created"]) for row in rows)
+        return {owner: datetime.fromisoformat(created) for owner, created in found}
+
+    def collect(self, horizon: datetime, dry_run: bool) -> int:
+        """Remove what killed processes left of work that has ended since, or is forgotten; return how much.
+
+        What was kept after the horizon stays: what has ended may be done again just now.
+        """
         ended = [quote(d["id"]) for table in ("runs", "selections") for d in self.documents.find(table, key="id")]
-        where = f"owner IN ({', '.join(ended)}) OR {_forgotten()}" if ended else _forgotten()
+        old = f"created <= {quote(horizon.isoformat(timespec='seconds'))}"
+        where = f"(owner IN ({', '.join(ended)}) AND {old}) OR {_forgotten()}" if ended else _forgotten()
         count = self.database.count(TABLE, where)
         if not dry_run:
             self.database.delete(TABLE, where)

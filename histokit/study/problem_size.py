@@ -73,7 +73,8 @@ def problem_size(store: Store, data: Data) -> ProblemSize | None:
     try:
         counts = _counted(store, data)
         shape = _folds(store, data, counts)
-    except HistokitError:
+    except (HistokitError, pa.ArrowException):
+        # What is wrong with its samples is told when they are ingested.
         return None
     if shape is None:
         return None
@@ -89,15 +90,29 @@ def _counted(store: Store, data: Data) -> _Counts:
     unit = parse_aggregate(data.aggregate)[-1][0] if data.aggregate else "id"
     if record is None:
         assert data.opened is not None
-        return _yielded(data.opened, target, data.target_type, unit, data.where)
+        return _yielded(_Opened(data.opened), target, data.target_type, unit, data.where)
     group = record.group or "id"
     rows = store.samples(data.name, list(dict.fromkeys(["id", target, group, unit])), data.where)
     return _counts(rows, record.count, target, data.target_type, group, unit)
 
 
+class _Opened:
+    """An opened dataset as what is remembered is found by: itself, also where its plugin says what is equal to it."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __hash__(self) -> int:
+        return id(self.dataset)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Opened) and self.dataset is other.dataset
+
+
 @lru_cache(maxsize=64)
-def _yielded(dataset: Dataset, target: str, kind: str | None, unit: str, where: str | None) -> _Counts:
+def _yielded(opened: _Opened, target: str, kind: str | None, unit: str, where: str | None) -> _Counts:
     """Count the samples of a dataset that is not in the store, by the columns that are looked at alone."""
+    dataset = opened.dataset
     types = {"id": str, "label": str, "mpp": float, "part": str, **dataset.columns}
     group = dataset.group or "id"
     unit = unit if unit in types else "id"

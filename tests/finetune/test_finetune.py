@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -18,7 +21,7 @@ from tiny_plugin import TinyBackbone, TinyPlugin
 from torch import nn
 
 from histokit.compare.compare import compare
-from histokit.errors import DataError, LeakageError, PluginError, StoreError, UsageError
+from histokit.errors import BusyError, DataError, LeakageError, PluginError, StoreError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.finetune import pixels, steps, training
@@ -35,7 +38,9 @@ from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
+from histokit.store.care import collect_garbage
 from histokit.store.repeat_commands import run_command
+from histokit.store.verify import verify
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
 
@@ -234,6 +239,55 @@ def test_networks_that_an_interrupted_training_did_not_keep_are_trained_again_wh
     again = trained(data, keep="all", force=True, **asked)
     assert [entry["part"] for entry in again.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
     assert np.array_equal(scores(data, again), scores(data, whole))
+
+
+def aged(store: FeatureStore) -> None:
+    """Make all files of networks two hours older."""
+    for path in (Path(store.uri) / "networks").rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 7200,) * 2)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_networks_of_a_training_that_was_killed_between_two_folds_outlive_gc(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    asked = {"split": "leave-one-group-out", "settings": {"stages.1.epochs": 1, "stages.2.epochs": 1}}
+    outcome = NetworkTrainer.outcome
+
+    def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:
+        if part.name == "0.2":
+            raise Killed
+        return outcome(self, part, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkTrainer, "outcome", killed)
+        with pytest.raises(Killed):
+            trained(data, **asked)
+    aged(data)
+    there = sorted((Path(data.uri) / "networks").rglob("*.safetensors"))
+    assert len(there) == 2
+    collect_garbage(data)
+    assert all(path.exists() for path in there)
+    if lost:
+        there[0].unlink()
+    run = trained(data, **asked)
+    assert [data.networks.damage(entry) for entry in run.found["networks"]] == [None] * 5
+    assert verify(data).findings == ()
+
+
+def test_gc_gives_no_training_a_second_one_beside_it(data: FeatureStore) -> None:
+    folder = data.networks.unfinished("abc")
+    with trained_alone(folder, "abc"):
+        aged(data)
+        collect_garbage(data)
+
+        def other() -> None:
+            with trained_alone(folder, "abc"):
+                raise AssertionError
+
+        with ThreadPoolExecutor(1) as pool, pytest.raises(BusyError, match="is training the run abc"):
+            pool.submit(other).result()
 
 
 def test_networks_that_a_stored_run_did_not_keep_are_told_where_they_are_asked_for(data: FeatureStore) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import threading
 import time
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from histokit.store import RunRecord
 from histokit.store.care import collect_garbage
 from histokit.store.networks import CONTENTS, Networks
 from histokit.store.repair import repair
+from histokit.store.unfinished import Unfinished
 from histokit.store.verify import verify
 from tests.trained_runs import a_network, a_trained_run, tensors_of
 
@@ -200,3 +204,61 @@ def test_gc_removes_what_no_run_names(store: FeatureStore, run: RunRecord) -> No
     store.networks.forget("g0ing0n00000")
     assert not (folder / "g0ing0n00000").exists()
     assert not store.networks.unfinished("g0ing0n00000").exists()
+
+
+def test_a_network_of_a_run_that_ends_while_gc_looks_at_the_runs_stays(
+    store: FeatureStore, run: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = replace(run, id="end1ng000000", found={"networks": []})
+    network, described = a_network(seed=7)
+    entry = store.networks.save(ending.id, "0.0", tensors_of(network), described.metadata())
+    _old(store.networks.path(entry), timedelta(hours=2))
+    parts = Unfinished(store.database)
+    parts.save(ending.id, "a", {"x": 1})
+    looked = FeatureStore.runs
+
+    def runs(self: FeatureStore, dataset: str | None = None) -> list[RunRecord]:
+        found = looked(self, dataset)
+        if not store.has_run(ending.id):
+            ended = replace(ending, found={"networks": [entry]})
+            store.save_run(ended, store.predictions(run.id), None)
+            parts.forget(ending.id)
+        return found
+
+    monkeypatch.setattr(FeatureStore, "runs", runs)
+    collect_garbage(store)
+    assert store.has_run(ending.id)
+    assert store.networks.path(entry).exists()
+
+
+def test_gc_goes_on_where_a_training_replaces_what_it_keeps(store: FeatureStore, run: RunRecord) -> None:
+    folder = store.networks.unfinished("g0ing0n00000") / "0.0"
+    enough = threading.Event()
+
+    def train() -> None:
+        number = 0
+        while not enough.is_set():
+            folder.mkdir(parents=True, exist_ok=True)
+            for _ in range(20):
+                number += 1
+                (folder / f"{number}.part").write_bytes(b"tensors")
+                (folder / f"{number}.part").replace(folder / f"{number}.safetensors")
+                (folder / f"{number - 1}.safetensors").unlink(missing_ok=True)
+            shutil.rmtree(folder)
+
+    training = threading.Thread(target=train)
+    training.start()
+    try:
+        for _ in range(30):
+            store.networks.collect(dict, list, datetime.now(UTC), dry_run=True)
+    finally:
+        enough.set()
+        training.join()
+
+
+def test_what_is_kept_of_work_that_is_done_again_stays_for_a_while(store: FeatureStore, run: RunRecord) -> None:
+    Unfinished(store.database).save(run.id, "a", {"x": 1})
+    collect_garbage(store)
+    assert Unfinished(store.database).read(run.id) == {"a": {"x": 1}}
+    collect_garbage(store, older_than=0)
+    assert Unfinished(store.database).read(run.id) == {}

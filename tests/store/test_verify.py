@@ -445,7 +445,7 @@ def test_what_killed_processes_left_and_no_record_names_goes(toy: FeatureStore) 
     left = pa.array(["ffff0000.12345678"] * len(rows), pa.string())
     toy.database.append("predictions", rows.set_column(0, "run", left))
     for dry_run in (True, False):
-        found = {care.table: care.rows for care in collect_garbage(toy, dry_run=dry_run)}
+        found = {care.table: care.rows for care in collect_garbage(toy, older_than=0, dry_run=dry_run)}
         assert (found["predictions"], found["unfinished"]) == (len(rows), 1)
     assert toy.database.count("predictions") == len(rows)
     assert Unfinished(toy.database).read("running") == {"a": {"x": 1}}

@@ -119,6 +119,21 @@ class Marked(Dataset):
             yield Sample(f"s{i}", (f"{i}.png",), label=label, metadata={"slide": f"P{i % 6}", "dose": i / 7})
 
 
+class Equal(Marked):
+    """Equal to others, and so without a hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+
+class Wrong(Marked):
+    def samples(self) -> Iterator[Sample]:
+        for sample in super().samples():
+            yield replace(sample, metadata={**sample.metadata, "dose": "high"})
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_only_samples_that_are_used_are_counted(tmp_path: Path, stored: bool) -> None:
     slides = [f"P{i % 6}" for i in range(60)]
@@ -136,6 +151,10 @@ def test_only_samples_that_are_used_are_counted(tmp_path: Path, stored: bool) ->
     assert problem_size(store, data(target="slide", split="holdout")) == ProblemSize(60, 60, 6, 1, 48)
     assert problem_size(store, data(target="dose", split="holdout")) == ProblemSize(60, 60, 2, 1, 48)
     assert problem_size(store, data(target="doze")) is None
+    if not stored:
+        # A plugin whose datasets are data classes; and one that gives what it did not declare.
+        assert problem_size(store, given("toy", opened=Equal(tmp_path))) == ProblemSize(60, 50, 3, 5, 40)
+        assert problem_size(store, given("toy", opened=Wrong(tmp_path), where="dose > 1")) is None
     assert problem_size(store, data(made={"from_file": "folds.csv"})) is None
 
 

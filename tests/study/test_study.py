@@ -134,3 +134,35 @@ def test_networks_that_share_their_layers_are_extracted_in_one_pass(
     assert [outcome.result for outcome in result.outcomes if outcome.piece.kind == "extract"] == ["24 images"] * 4
     read = result.plan.study.store.feature_tables()
     assert {table.address for table in read} == {f"{name}/{layer}" for name in ("tiny", "small") for layer in (0, 1, 3)}
+
+
+SPLIT_IN_THE_TABLE = """\
+strategies = ["last layer"]
+classifiers = ["knn"]
+classifier.knn.grid.k = 1
+[datasets.cells]
+plugin = "table"
+root = "."
+options = { table = "t.csv", split = "fold" }
+[backbones.tiny]
+"""
+
+
+def test_a_split_that_changed_in_the_data_is_the_one_of_the_next_run(file: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, SPLIT_IN_THE_TABLE)
+    paths = [path.relative_to(tmp_path).as_posix() for path in sorted((tmp_path / "cells").rglob("*.png"))]
+
+    def write(patient: str) -> None:
+        rows = [f"{path},{path.split('/')[2]},{'test' if f'/{patient}/' in path else 'train'}" for path in paths]
+        (tmp_path / "t.csv").write_text("\n".join(["image,label,fold", *rows]))
+
+    def tested() -> set[str]:
+        result = run_study(file)
+        return {row["id"].split("/")[1] for row in result.plan.study.store.predictions(result.runs[0]).to_pylist()}
+
+    write("a")
+    assert tested() == {"a"}
+    write("b")
+    assert missing(plan_study(file)) == {"ingest": 1, "extract": 1, "train": 1}
+    assert tested() == {"b"}
+    assert missing(plan_study(file)) == {}
