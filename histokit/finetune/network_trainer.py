@@ -171,9 +171,8 @@ class NetworkTrainer:
     def known_outcome(self, part: TrainingPart, memory: Mapping[str, dict[str, Any]]) -> PartOutcome | None:
         """Return what an interrupted run kept of a training set; none where its network is asked for and not there."""
         known = PartOutcome.from_json(memory[OUTCOME]) if OUTCOME in memory else None
-        if known is None or not self._keeps(part):
-            return known
-        return known if known.network is not None and self._networks.path(known.network).exists() else None
+        lost = known and self._keeps(part) and not (known.network and self._networks.path(known.network).exists())
+        return None if lost else known
 
     def _keeps(self, part: TrainingPart) -> bool:
         return part is of_all_samples(self._parts) or self.question.options.keep == ALL
