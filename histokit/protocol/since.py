@@ -14,7 +14,7 @@ from histokit.store import RunRecord, Store
 
 
 def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = None) -> list[str]:
-    """Return a sentence where other images, classes or groups stand under the ids that a run predicted, else nothing.
+    """Return a sentence where other images, targets, groups or units stand under the ids that a run predicted.
 
     Parameters
     ----------
@@ -27,38 +27,54 @@ def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = N
         return []
     try:
         there = {"label", *store.dataset(run.dataset).columns}
-        columns = {field: name for field, name in _columns(run).items() if name in there}
-        samples = store.samples(run.dataset, list(dict.fromkeys(["id", "content", *columns.values()])))
+        kept = {column: place for column, place in _kept(run).items() if column in there}
+        samples = store.samples(run.dataset, list(dict.fromkeys(["id", "content", *kept])))
     except StoreError as error:
         return [f"the samples of {run.dataset!r} cannot be looked at: {error.message}"]
-    predicted = store.predictions_of([run], ["run", "id", *columns])[run.id] if predictions is None else predictions
-    wanted = set(predicted.column("id").to_pylist())
+    if predictions is None:
+        fields = [place if isinstance(place, str) else "levels" for place in kept.values()]
+        predictions = store.predictions_of([run], list(dict.fromkeys(["run", "id", *fields])))[run.id]
+    wanted = set(predictions.column("id").to_pylist())
     rows = {row["id"]: row for row in samples.to_pylist() if row["id"] in wanted}
     if samples_digest(list(rows), [row["content"] for row in rows.values()]) == run.predicted:
-        found = list(_otherwise(columns, predicted, rows))
+        found = list(_otherwise(kept, predictions, rows))
     else:
         lost = len(wanted) - len(rows)
         found = [f"{lost} of its samples are gone" if lost else "other images stand under the same ids"]
+    # What differs in groups or units alone is answered with what is stored.
     return [
         f"{run.dataset!r} was ingested again since the run {run.id}, and {what}: labels and predictions are those of "
-        "then; train or predict again"
+        "then; train or predict again with --force"
         for what in found
     ]
 
 
-def _columns(run: RunRecord) -> dict[str, str]:
-    """Return what predictions keep of their samples, and the columns of the dataset that it is from."""
-    truth = {} if run.numbers else {"true": run.parameters.get("target") or "label"}
-    return {**truth, **({"group": run.group} if run.group else {})}
+def _kept(run: RunRecord) -> dict[str, str | int]:
+    """Return the columns of the dataset that predictions keep: in which field, or at which place of their levels."""
+    truth = "true_value" if run.numbers else "true"
+    found: dict[str, str | int] = {run.parameters.get("target") or "label": truth}
+    found |= {run.group: "group"} if run.group else {}
+    return found | {name: place for place, name in enumerate(run.levels) if name not in found}
 
 
-def _otherwise(columns: Mapping[str, str], predicted: pa.Table, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Say of how many samples the class or the group is another one now."""
+def _otherwise(
+    kept: Mapping[str, str | int], predicted: pa.Table, rows: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Say of how many samples the target, the group or a unit is another one now."""
     ids = predicted.column("id").to_pylist()
-    for field, column in columns.items():
-        then = dict(zip(ids, predicted.column(field).to_pylist(), strict=True))
-        count = sum(text is not None and text != as_text(rows[each][column]) for each, text in then.items())
+    for column, place in kept.items():
+        if isinstance(place, str):
+            values = predicted.column(place).to_pylist()
+        else:
+            values = [each[place] for each in predicted.column("levels").to_pylist()]
+        then = dict(zip(ids, values, strict=True))
+        count = sum(value is not None and value != _now(rows[each][column], value) for each, value in then.items())
         if count:
             yield counted(
                 count, f"of its samples has another {column} now", f"of its samples have another {column} now"
             )
+
+
+def _now(value: Any, then: str | float) -> str | float | None:
+    """Return a value of a dataset as predictions keep it: of numbers as a number."""
+    return value if value is None or isinstance(then, float) else as_text(value)

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,9 @@ AUTOMATIC: dict[str, dict[str, Any]] = {
     "holdout": {"test": 0.2},
 }
 
-#: The automatic split that was drawn last and is not kept: a plan asks for it with each of its pieces.
-_DRAWN: dict[tuple[Any, ...], Split] = {}
+#: Of a store, as long as it is open: the automatic split that was drawn last and is not kept, and of what it was drawn.
+#: A plan asks its store for it with each of its pieces.
+_DRAWN: WeakKeyDictionary[Store, tuple[tuple[Any, ...], Split]] = WeakKeyDictionary()
 
 
 def _named(make: Callable[..., Split]) -> Callable[..., Split]:
@@ -286,15 +288,14 @@ def resolve_split(
     digest = _labelled(samples, record.group, target, kind)[0].digest
     if split is not None and split.params["samples"] == digest:
         return split
-    asked = (id(store), dataset, full_name, record.group, digest)
-    split = _DRAWN.get(asked)
-    if split is None:
+    asked = (dataset, full_name, record.group, digest)
+    of, split = _DRAWN.get(store, (None, None))
+    if split is None or of != asked:
         split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
         split = replace(split, params={**split.params, "automatic": True})
-        _DRAWN.clear()
-        _DRAWN[asked] = split
+        _DRAWN[store] = asked, split
     if keep:
-        _DRAWN.clear()
+        _DRAWN.pop(store, None)
         store.save_split(split, stored.get(full_name, {}).get("digest"))
     return split
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
-from histokit.store.commits import NewerFormatError
+from histokit.store.commits import Known, NewerFormatError
 from histokit.store.database import FEATURES, FORMAT_KEY, lance_reason
 from histokit.store.documents import DOCUMENT, DOCUMENTS, parse
 from histokit.store.feature_checks import (
@@ -37,6 +37,8 @@ from histokit.store.vectors import FeatureTable
 Progress = Callable[..., None]
 
 _SAMPLES_AT_ONCE = 8_192
+#: How often a store is looked at that others write to.
+_TRIES = 3
 _ORPHAN = "Ingest the dataset again, or run: histokit store gc --orphans"
 
 
@@ -44,7 +46,8 @@ def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
     """Open every table of a store, read it to its end and compare it with what it and the others say.
 
     Rows stream: held are the documents of datasets, splits and runs, one split at a time, and eight bytes of
-    each key of one dataset and one feature table.
+    each key of one dataset and one feature table. Where something is wrong, and others wrote to the store meanwhile,
+    all is looked at again: what was read before and after does not go together then.
 
     Parameters
     ----------
@@ -58,7 +61,20 @@ def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
         If there is no store.
     """
     store.database.require()
-    return _Verifier(store).run(progress)
+    for _ in range(_TRIES):
+        before = _written(store)
+        found = _Verifier(store).run(progress)
+        if found.ok or _written(store) == before:
+            break
+    return found
+
+
+def _written(store: Store) -> dict[str, Known] | None:
+    """Return what the tables were when they were last written; none where their list cannot be read."""
+    try:
+        return store.database.commits.known()
+    except StoreError:
+        return None
 
 
 #: Of these, whole documents are asked for.

@@ -103,3 +103,38 @@ def test_a_copy_of_a_dataset_has_runs_of_its_own(trained: tuple[FeatureStore, st
     assert [found.id for found in store.runs("d")] == [run]
     mine, theirs = (store.predictions(i).drop_columns("run") for i in (run, other.id))
     assert mine.equals(theirs)
+
+
+def test_other_units_and_numbers_of_the_same_images_are_told_and_force_mends_it(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, _ = trained
+    wells = [f"w{number // 4}" for number in range(16)]
+    doses = [number / 2 for number in range(16)]
+    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number"}
+    options |= {"group": "patient", "levels": "well"}
+
+    def ingested() -> None:
+        rows = [f"{n},{'ab'[n % 2]},p{n % 4},{wells[n]},{doses[n]}" for n in range(16)]
+        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient,well,dose", *rows]))
+        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
+
+    ingested()
+    how: dict[str, Any] = {"grid": {"k": 3}, "split": "leave-one-group-out"}
+    (classes,) = histokit.train(store, "d", "texture/stain", "knn", **how)
+    (numbers,) = histokit.train(store, "d", "texture/stain", "knn", **how, target="dose", target_type="number")
+    for run in (classes, numbers):
+        assert "ingested again" not in said(store, capsys, "evaluate", run.id)
+    wells[3], doses[5] = "w1", 9.0
+    ingested()
+    # The answer is the stored one, whose units are those of then.
+    assert histokit.train(store, "d", "texture/stain", "knn", **how)[0].created == classes.created
+    for command in ("evaluate", "predictions"):
+        text = said(store, capsys, command, classes.id)
+        assert "1 of its samples has another well now: labels and predictions are those of then" in text
+        assert "train or predict again with --force" in text
+        text = said(store, capsys, command, numbers.id)
+        assert "1 of its samples has another well now" in text
+        assert "1 of its samples has another dose now" in text
+    histokit.train(store, "d", "texture/stain", "knn", **how, force=True)
+    assert "ingested again" not in said(store, capsys, "evaluate", classes.id)

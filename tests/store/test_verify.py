@@ -22,6 +22,7 @@ from histokit.store.database import FORMAT_KEY
 from histokit.store.findings import Finding, Verification
 from histokit.store.fingerprints import row_key
 from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.removal import remove
 from histokit.store.repair import repair
 from histokit.store.split_records import split_rows
 from histokit.store.unfinished import Unfinished
@@ -457,3 +458,34 @@ def test_a_folder_without_manifests_whose_name_begins_others(toy: FeatureStore) 
     data.mkdir(parents=True)
     (data / "x.lance").write_bytes(b"rows")
     assert (only(toy).table, only(toy).kind) == ("sample", "unreadable")
+
+
+@pytest.mark.parametrize("care", [verify, repair])
+@pytest.mark.parametrize("at", ["splits", "predictions", "samples.toy", "last"])
+@pytest.mark.parametrize("what", ["train", "ingest", "remove"])
+def test_what_others_write_meanwhile_is_no_damage(
+    toy: FeatureStore, care: Callable[..., Verification], at: str, what: str
+) -> None:
+    other, name, done = FeatureStore(toy.uri), table_of(toy) if at == "last" else at, []
+
+    def write() -> None:
+        if what == "train":
+            other.save_run(*a_run("abcd1234", 1), b"model", again=True)
+        elif what == "ingest":
+            rows, files = (other.ingested(other.dataset("toy"), kind).read() for kind in ("samples", "files"))
+            other.save_dataset(replace(other.dataset("toy"), name="new"), rows, files)
+        else:
+            remove(other, ["toy"])
+
+    def progress(_: int, __: int, table: str) -> None:
+        if table == name and not done:
+            done.append(name)
+            write()
+
+    found = care(toy, progress)
+    assert done
+    # The features of a dataset that is removed stay until their garbage is collected.
+    assert [(f.kind, f.table) for f in found.findings] == [
+        ("orphan", table_of(toy, layer)) for layer in ("first", "last") if what == "remove"
+    ]
+    assert not (toy.uri / "damaged").exists()
