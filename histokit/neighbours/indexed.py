@@ -86,7 +86,7 @@ class IndexedSearch:
         """
         there = self.index.vectors.places[among]
         content = digest_bytes(there.tobytes(), barred.samples.tobytes()).hex()
-        key = f"nearest:{digest_json([self.index.segments, self._metric, k, content]).hex()}"
+        key = f"nearest of many:{digest_json([self.index.segments, self._metric, k, content]).hex()}"
         if (found := self._store.remembered(key)) is not None:
             return Effort(**found) if found["recall"] >= LEAST_RECALL else None
         rows = among[np.unique(np.linspace(0, len(among) - 1, MEASURED).astype(np.intp))]
@@ -123,7 +123,6 @@ class IndexedSearch:
         barred: Barred,
         rounds: tuple[Rows, Rows],
         effort: Effort,
-        progress: Callable[[int], None] = lambda _: None,
     ) -> NearestRows:
         """Find the nearest samples of queries, (q, d), those of the round in their order."""
         asked, among = rounds
@@ -132,35 +131,41 @@ class IndexedSearch:
         places = np.full((len(asked), k), -1, np.intp)
         distances = np.full((len(asked), k), np.nan)
         left = barred.left(asked, among)
-        waiting: list[Rows] = []
-        for number, (query, vector) in enumerate(zip(asked.tolist(), queries, strict=True), 1):
-            waiting.append(self._of_one(vector, k, effort, int(left[number - 1]), allowed, barred, query))
-            if number < len(asked) and sum(map(len, waiting)) * len(vector) < _READ:
+        nearby = self._candidates(queries, k, effort, left, allowed, barred, asked)
+        first = 0
+        for last in range(1, len(asked) + 1):
+            waiting = nearby[first:last]
+            if last < len(asked) and sum(map(len, waiting)) * queries.shape[1] < _READ:
                 continue
             known = np.unique(np.concatenate(waiting))
             vectors = self.read(known)
-            for place, rows in enumerate(waiting, number - len(waiting)):
+            for place, rows in enumerate(waiting, first):
                 far = distances_to(queries[place], vectors[np.searchsorted(known, rows)], self._metric)
                 order = far.argsort(kind="stable")[:k]
                 places[place, : len(order)], distances[place, : len(order)] = rows[order], far[order]
-            waiting.clear()
-            progress(number)
+            first = last
         return NearestRows(places, distances, np.full(len(asked), np.nan))
 
-    def _of_one(self, vector: Any, k: int, effort: Effort, left: int, allowed: Any, barred: Barred, query: int) -> Rows:
-        """Return the rows that may be the nearest samples of a query, ascending."""
-        wanted = min(k * effort.times, left)
-        count, probes = wanted + 1, effort.probes
-        while True:
-            near = self.index.nearby(vector, count, probes)
-            rows = near[near >= 0]
-            rows = rows[allowed[rows]]
-            rows = rows[~barred.of_one(query, rows)][:wanted]
-            if len(rows) >= wanted or (count >= len(self.index) and probes >= self.index.partitions):
-                break
+    def _candidates(
+        self, queries: Vectors, k: int, effort: Effort, left: Rows, allowed: Any, barred: Barred, asked: Rows
+    ) -> list[Rows]:
+        """Return the rows that may be the nearest samples of each query, ascending."""
+        wanted = np.minimum(k * effort.times, left)
+        found = [np.empty(0, np.intp)] * len(asked)
+        count, probes, sought = int(wanted.max(initial=0)) + 1, effort.probes, np.arange(len(asked))
+        while len(sought):
+            last, fewer = count >= len(self.index) and probes >= self.index.partitions, []
+            for place, near in zip(sought.tolist(), self.index.nearby(queries[sought], count, probes), strict=True):
+                rows = near[near >= 0]
+                rows = rows[allowed[rows]]
+                rows = rows[~barred.of_one(int(asked[place]), rows)][: wanted[place]]
+                found[place] = np.sort(rows)
+                if len(rows) < wanted[place] and not last:
+                    fewer.append(place)
             # Samples of the query's own group come first of all: more are asked for until enough others are there.
             count, probes = min(len(self.index), count * 4), min(self.index.partitions, probes * 2)
-        return np.sort(rows)
+            sought = np.array(fewer, np.intp)
+        return found
 
     def described(self, effort: Effort) -> dict[str, Any]:
         """Return how neighbours are found, as JSON-serialisable data."""

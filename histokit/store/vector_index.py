@@ -26,6 +26,8 @@ _TRIES = 5
 #: Vectors for each partition, by which these are found, and from how many partitions on there are no more.
 _SAMPLE_RATE = 64
 _PARTITIONS = 4_096
+#: Rows that are found at once, of all queries.
+_FOUND = 4_000_000
 #: Codes of some bits for each number take widths of whole bytes.
 _BYTE = 8
 
@@ -71,29 +73,34 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def nearby(self, vector: npt.NDArray[np.float32], count: int, probes: int) -> npt.NDArray[np.intp]:
-        """Return about the nearest samples of a vector, by approximate distances.
+    def nearby(self, vectors: npt.NDArray[np.float32], count: int, probes: int) -> Iterator[npt.NDArray[np.intp]]:
+        """Yield about the nearest samples of each of some vectors, by approximate distances.
 
         Parameters
         ----------
-        vector : (d,) float32 array
+        vectors : (m, d) float32 array
         count : int
-            At most so many; fewer where the partitions that are looked into have no more.
+            At most so many of each; fewer where the partitions that are looked into have no more.
         probes : int
             How many partitions are looked into.
 
-        Returns
-        -------
+        Yields
+        ------
         array of int
             Rows of samples; -1 of vectors that no sample has any more.
         """
-        near = {"column": "vector", "q": vector, "k": count, "nprobes": probes, "metric": self._metric}
+        step = max(1, _FOUND // count)
         how: dict[str, Any] = {"with_row_address": True, "index_segments": self.segments}
-        with self._database.reading(self._table.name):
-            table = self._version.scanner(columns=["_distance"], nearest=near, **how).to_table()
-        found = table.column("_rowaddr").to_numpy()
-        rows: npt.NDArray[np.intp] = self._rows[np.searchsorted(self._addresses, found)]
-        return rows
+        for start in range(0, len(vectors), step):
+            some = vectors[start : start + step]
+            near = {"column": "vector", "q": some, "k": count, "nprobes": probes, "metric": self._metric}
+            with self._database.reading(self._table.name):
+                table = self._version.scanner(columns=["_distance"], nearest=near, **how).to_table()
+            query = table.column("query_index").to_numpy()
+            order = np.argsort(query, kind="stable")
+            found = table.column("_rowaddr").to_numpy()[order]
+            rows: npt.NDArray[np.intp] = self._rows[np.searchsorted(self._addresses, found)]
+            yield from np.split(rows, np.searchsorted(query[order], np.arange(1, len(some))))
 
     def read(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """Return the vectors of some samples."""

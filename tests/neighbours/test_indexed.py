@@ -101,6 +101,24 @@ def test_vectors_are_read_for_many_queries_at_once(clusters, monkeypatch):
     assert single.found.distances.tolist() == found.found.distances.tolist()
 
 
+def test_an_index_is_asked_for_many_queries_at_once(clusters, monkeypatch):
+    store, _ = clusters
+    first = neighbours(store, "toy", "net/last", k=5)
+    asked, nearby = [], vector_index.VectorIndex.nearby
+    monkeypatch.setattr(
+        vector_index.VectorIndex, "nearby", lambda own, q, *how: asked.append(len(q)) or nearby(own, q, *how)
+    )
+    neighbours(store, "toy", "net/last", k=5)
+    # 256 at a time, and again those that found too few beside their own slide.
+    assert max(asked) == 256
+    assert len(asked) <= 7 * 6
+    # Where little may be found at once, each query is alone, and finds the same.
+    monkeypatch.setattr(vector_index, "_FOUND", 1)
+    single = neighbours(store, "toy", "net/last", k=5)
+    assert single.found.places.tolist() == first.found.places.tolist()
+    assert single.found.distances.tolist() == first.found.distances.tolist()
+
+
 def test_every_sample_can_be_a_query_of_an_index(tmp_path, monkeypatch):
     monkeypatch.setattr(indexed, "INDEXED_FROM", 300)
     X = np.random.default_rng(2).normal(size=(320, 8))
