@@ -80,6 +80,11 @@ class TorchvisionBackbone(LibraryBackbone):
             raise unknown_model("torchvision", self.architecture, known)
         arguments = {**ARGUMENTS.get(self.architecture, {}), **self._built_for, **self.arguments}
         network: nn.Module = get_model(self.architecture, weights=None, **arguments)
+        if self.architecture.startswith("densenet"):
+            from torch import nn
+
+            # The last one is a function there, so that no module would give the map that is pooled.
+            network.get_submodule("features").add_module("relu5", nn.ReLU())
         return network
 
     @property

@@ -26,7 +26,7 @@ from histokit.plugin.weights_folder import FOLDER_VARIABLE, named_folder
 from histokit.store import Store
 
 #: Named anew when other weights, layers, arguments or preprocessing are found for a request.
-_MEMORY = 7
+_MEMORY = 8
 
 _LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
 
