@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import UsageError
 from histokit.extract.extract_options import ExtractOptions
 from histokit.extract.extraction import Extraction
 from histokit.extract.ledger import BackboneLedger, TableLedger
@@ -29,7 +29,7 @@ from histokit.plugin import Preprocess
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
-from histokit.store.repeat_commands import ingest_command
+from histokit.store.removal import check_not_removed
 
 
 def extract(
@@ -161,14 +161,9 @@ def _changed_meanwhile(store: Store, record: DatasetRecord) -> list[str]:
     StoreError
         If it is gone.
     """
-    now = store.find_dataset(record.name)
-    if now is None:
-        raise StoreError(
-            f"The dataset {record.name!r} was removed from the store while its features were extracted.",
-            next=f"Bring it back: {ingest_command(record)}; or give the room of the features free: "
-            "histokit store gc --orphans",
-        )
-    if now.same_as(record):
+    free = "give the room of the features free: histokit store gc --orphans"
+    check_not_removed(store, record, "its features were extracted", free)
+    if store.dataset(record.name).same_as(record):
         return []
     return [f"{record.name} was ingested again meanwhile, and is another one now: run the same command again"]
 

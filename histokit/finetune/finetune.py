@@ -23,6 +23,7 @@ from histokit.protocol.progress import creation_time, nested
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
 from histokit.store.records import CURVE_SCHEMA, RunRecord
+from histokit.store.removal import check_origin
 
 _LIBRARIES = ("histokit", "torch", "torchvision", "timm", "numpy")
 
@@ -145,6 +146,7 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
         record = store.save_run(record, predictions, None, again=force or store.has_run(run_id), curves=curves)
         finished.forget()
         trainer.forget()
+    check_origin(store, experiment.features.record, "run", run_id)
     return record
 
 

@@ -20,6 +20,7 @@ from histokit.protocol.subset_sizes import AUTO, parse_step
 from histokit.protocol.targets import with_type
 from histokit.select.select_options import SelectOptions
 from histokit.store.records import SelectionRecord
+from histokit.store.removal import check_origin
 
 #: Raised when the same question would give another selection than before.
 SELECTION_VERSION = 2
@@ -103,6 +104,7 @@ def select(
     record = _record(selection_id, experiment, parameters, found, finished.seconds)
     store.save_selection(record)
     finished.forget()
+    check_origin(store, experiment.features.record, "selection", selection_id)
     return record
 
 

@@ -12,7 +12,8 @@ from histokit.errors import StoreError, UsageError, counted, did_you_mean, some
 from histokit.plugin.weights import TRAINED
 from histokit.store.database import quote
 from histokit.store.documents import ID_PREFIX
-from histokit.store.records import KINDS, RunRecord, SelectionRecord
+from histokit.store.records import KINDS, DatasetRecord, RunRecord, SelectionRecord
+from histokit.store.repeat_commands import ingest_command
 from histokit.store.store import Store
 
 #: Of a run that chose among addresses, these stand one after the other.
@@ -179,6 +180,41 @@ class _Removal:
             database.delete("datasets", f"name = {quote(name)}")
             for kind in _OF_DATASETS:
                 database.drop(f"{kind}.{name}")
+
+
+def check_not_removed(store: Store, record: DatasetRecord, meanwhile: str, rest: str) -> None:
+    """Raise where a dataset was removed while something was made of it, which stays.
+
+    Parameters
+    ----------
+    store : Store
+    record : DatasetRecord
+        As it was at the beginning.
+    meanwhile : str
+        What was done.
+    rest : str
+        How what was made is removed, too.
+
+    Raises
+    ------
+    StoreError
+    """
+    if store.find_dataset(record.name) is None:
+        raise StoreError(
+            f"The dataset {record.name!r} was removed from the store while {meanwhile}.",
+            next=f"Bring it back: {ingest_command(record)}; or {rest}",
+        )
+
+
+def check_origin(store: Store, record: DatasetRecord, kind: str, identity: str) -> None:
+    """Raise where the dataset of a run or a selection was removed while that was made.
+
+    Raises
+    ------
+    StoreError
+    """
+    meanwhile = f"the {kind} {identity} of it was made, which is stored"
+    check_not_removed(store, record, meanwhile, f"remove the {kind} as well: histokit store remove {identity} --yes")
 
 
 def _outline(selection: SelectionRecord) -> SelectionRecord:

@@ -29,6 +29,7 @@ from histokit.protocol.predicted import (
     true_values,
 )
 from histokit.store.records import RunRecord
+from histokit.store.removal import check_origin
 
 
 def predict_features(
@@ -90,7 +91,9 @@ def predict_features(
     told += group_notes(store, run, samples, {row.tobytes() for row in loaded["trained_on"]})
     notes = [*told, *unread, *said, *apart, *remarks]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
-    return store.save_run(record, table, None, again=force)
+    record = store.save_run(record, table, None, again=force)
+    check_origin(store, features.record, "run", run_id)
+    return record
 
 
 def stored_predictions(store: FeatureStore, run: RunRecord, images: FeatureSet) -> RunRecord | None:

@@ -23,6 +23,7 @@ from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
 from histokit.protocol.progress import PARTS, Progress, creation_time, nested
 from histokit.store.records import RunRecord, SelectionRecord
+from histokit.store.removal import check_origin
 from histokit.train import choices
 from histokit.train.folds import Outcome, fold_notes, train_folds
 from histokit.train.outer import Fitted, Recipe, fit_rows, selection_parts
@@ -186,6 +187,7 @@ def _train_one(
     predictions = _predictions(recipe, experiment, run_id, outcomes)
     record = store.save_run(record, predictions, dump(_model(experiment, final)), again=force)
     finished.forget()
+    check_origin(store, experiment.features.record, "run", run_id)
     return record
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 import histokit as package
 from histokit import cli
 from histokit.errors import ExitCode, StoreError
+from histokit.features import open_store
 from histokit.protocol import named_split, splits
 from histokit.protocol.splits import make_split
 from histokit.store import additions
@@ -18,6 +19,7 @@ from histokit.store.commits import Commits, _Ledger
 from histokit.store.database import Database
 from histokit.store.removal import remove
 from histokit.store.tables import Tables
+from histokit.train import predict
 from tests.cli.command_line import CommandLine
 from tests.cli.conftest import PATTERN
 from tests.evaluate.made_up import save
@@ -349,3 +351,41 @@ def test_many_runs_are_looked_up_together(two, tmp_path, monkeypatch):
     assert [each["name"] for each in removed] == runs
     assert looks.count("runs") <= 2
     assert not {run.id for run in store.runs()} & set(runs)
+
+
+@pytest.mark.parametrize("step", ["train", "select", "finetune", "predict"])
+def test_what_was_made_of_a_dataset_that_is_removed_meanwhile_is_told_and_stays(two, tmp_path, monkeypatch, step):
+    store = open_store(tmp_path / "store")
+    package.split(store, "cells", "two", folds=2)
+    done = []
+
+    def meanwhile(*_):
+        if not done:
+            done.append(remove(store, ["others" if step == "predict" else "cells"]))
+
+    def scored(*given):
+        meanwhile()
+        return scores(*given)
+
+    if step == "predict":
+        (run,) = package.train(store, "cells", "tiny/last", "ridge", grid={"alpha": 1})
+        scores = predict.model_scores
+        monkeypatch.setattr(predict, "model_scores", scored)
+    how = {"split": "two", "progress": meanwhile}
+    steps = {
+        "train": lambda: package.train(store, "cells", "tiny/last", "ridge", **how),
+        "select": lambda: package.select(store, "cells", "tiny/last", step=0.5, **how),
+        "finetune": lambda: package.finetune(store, "cells", "tiny", settings={"epochs": 1}, workers=0, **how),
+        "predict": lambda: package.predict(store, run.id, "others"),
+    }
+    with pytest.raises(
+        StoreError, match=r"^The dataset '\w+' was removed from the store while the .* of it was"
+    ) as told:
+        steps[step]()
+    what = "selection" if step == "select" else "run"
+    (made,) = [each for each in names(two, f"{what}s", what) if step != "predict" or each != run.id]
+    assert f"the {what} {made} of it was made, which is stored" in told.value.message
+    assert "Bring it back: histokit ingest folder" in told.value.next
+    assert told.value.next.endswith(f"histokit store remove {made} --yes")
+    two.ok("store", "remove", made, "--yes")
+    assert made not in names(two, f"{what}s", what)
