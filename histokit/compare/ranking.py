@@ -40,12 +40,13 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         notes.append("no ranks: fewer than two methods have a score on every dataset")
         return None, notes
     scores = np.array([[table[name][column].score for name in names] for column in columns], float)
-    # Higher ones are better from here on.
-    scores *= np.array([[column.direction] for column in columns])
+    unit = min(column.scale(row) for column, row in zip(columns, scores.tolist(), strict=True))
+    # Higher ones are better from here on, and so large that rounding tells which are equal.
+    scores *= np.array([[column.direction] for column in columns]) / unit
     ranks = rank_scores(scores)
     average = ranks.mean(0)
     order = sorted(range(len(names)), key=lambda i: (-round(float(average[i]), 9), i))
-    tests, more = _tests([names[i] for i in order], scores[:, order], average[order])
+    tests, more = _tests([names[i] for i in order], scores[:, order], average[order], unit)
     document = {
         "methods": [names[i] for i in order],
         "average_ranks": {names[i]: float(average[i]) for i in order},
@@ -68,9 +69,9 @@ def _missing(cell: Any) -> bool:
     return cell is None or cell.score is None
 
 
-def _tests(names: list[str], scores: Floats, average: Floats) -> tuple[dict[str, Any], list[str]]:
+def _tests(names: list[str], scores: Floats, average: Floats, unit: float) -> tuple[dict[str, Any], list[str]]:
     datasets, methods = scores.shape
-    pairs = significance.compare_pairs(names, scores)
+    pairs = significance.compare_pairs(names, scores, unit)
     tests = {"alpha": ALPHA, "datasets": datasets, "wilcoxon": pairs, "friedman": None, "nemenyi": None}
     notes = []
     least = significance.smallest_p(datasets)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.compare.methods import Methods, name_methods
-from histokit.compare.ranks import DECIMALS, marks, places
+from histokit.compare.ranks import marks, places
 from histokit.compare.run_facts import Facts
 from histokit.compare.scored import Floats, Scored
 from histokit.compare.table_columns import Column, column_key
@@ -96,19 +96,15 @@ def best_of_each(table: Table, keys: Sequence[str]) -> Table:
     found: Table = {}
     for (method, column, cell), name in zip(cells, names, strict=True):
         held = found.setdefault(name, {}).get(column)
-        if held is None or _order(cell, column) > _order(held, column):
+        if held is None or places(column.goodness([held.score, cell.score])) in ([2, 1], [None, 1]):
             found[name][column] = replace(cell, chosen=method)
     return found
-
-
-def _order(cell: Cell, column: Column) -> float:
-    return -np.inf if cell.score is None else column.direction * round(cell.score, DECIMALS)
 
 
 def cell_documents(table: Table, column: Column) -> dict[str, dict[str, Any]]:
     """Return the cells of a column as JSON-serialisable data, with their places and marks."""
     present = {method: cells[column] for method, cells in table.items() if column in cells}
-    scores = [None if cell.score is None else column.direction * cell.score for cell in present.values()]
+    scores = column.goodness([cell.score for cell in present.values()])
     found = {}
     for (method, cell), place, mark in zip(present.items(), places(scores), marks(scores), strict=True):
         known = [entry.score for entry in cell.runs if entry.score is not None]

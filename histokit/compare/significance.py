@@ -71,13 +71,15 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in found]
 
 
-def compare_pairs(names: Sequence[str], scores: Floats) -> list[dict[str, Any]]:
+def compare_pairs(names: Sequence[str], scores: Floats, unit: float = 1.0) -> list[dict[str, Any]]:
     """Test each two methods over the datasets.
 
     Parameters
     ----------
     names : sequence of k str
     scores : (N, k) array
+    unit : float
+        That they were divided by: median differences are multiplied by it.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def compare_pairs(names: Sequence[str], scores: Floats) -> list[dict[str, Any]]:
         d = np.round(scores[:, i] - scores[:, j], DECIMALS)
         statistic, p = wilcoxon(d)
         counts = {"wins": int((d > 0).sum()), "losses": int((d < 0).sum()), "ties": int((d == 0).sum())}
-        pair = {"first": names[i], "second": names[j], **counts, "median_difference": float(np.median(d))}
+        pair = {"first": names[i], "second": names[j], **counts, "median_difference": float(unit * np.median(d))}
         found.append({**pair, "statistic": statistic, "p": p})
     adjusted = holm([entry["p"] for entry in found])
     return [{**entry, "p_holm": p} for entry, p in zip(found, adjusted, strict=True)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from histokit.compare.scored import Scored
-from histokit.protocol.number_metrics import direction
+from histokit.protocol.number_metrics import direction, scale_of
 from histokit.store import RunRecord
 
 #: Dataset, target, filter, and ``number`` where numbers are predicted.
@@ -41,6 +43,15 @@ class Column:
     def direction(self) -> int:
         """1 where higher scores are better, -1 where lower ones are."""
         return direction(self.metric)
+
+    def scale(self, scores: Sequence[float | None]) -> float:
+        """Return by what scores are divided to be without units."""
+        return scale_of(self.metric, np.array([score for score in scores if score is not None], float))
+
+    def goodness(self, scores: Sequence[float | None]) -> list[float | None]:
+        """Return scores without units, of which higher ones are better: rounding tells which are equal."""
+        scale = self.direction * self.scale(scores)
+        return [None if score is None else score / scale for score in scores]
 
     @property
     def key(self) -> tuple[Task, str]:

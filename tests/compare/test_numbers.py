@@ -14,9 +14,9 @@ TRUE = RNG.normal(50, 10, 24)
 NOISE = RNG.normal(0, 1, 24)
 
 
-def add(store, dataset, classifier, error, bias=0.0, **changes):
+def add(store, dataset, classifier, error, bias=0.0, unit=1.0, **changes):
     predicted = TRUE + error * NOISE + bias
-    rows = [(i % 3, f"s{i}", TRUE[i], predicted[i], f"P{i % 12}") for i in range(24)]
+    rows = [(i % 3, f"s{i}", unit * TRUE[i], unit * predicted[i], f"P{i % 12}") for i in range(24)]
     return save_numbers(store, rows, dataset=dataset, classifier=classifier, **changes)
 
 
@@ -43,22 +43,39 @@ def test_the_lower_error_is_the_best(store, metric):
         assert "of mae the lower one is better" in paired.title
 
 
-def test_ranks_and_the_best_of_each_know_the_direction(store):
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+def test_ranks_and_the_best_of_each_know_the_direction_in_any_unit(store, unit):
     for number, name in enumerate(("one", "two", "three")):
         save_dataset(store, name)
         for classifier, error in (("ridge", 3.0), ("et", 1.0), ("knn", 2.0)):
-            add(store, name, classifier, error + 0.1 * number)
+            add(store, name, classifier, error + 0.1 * number, unit=unit)
     found = compare(store, everything=True, metric="mae", bootstrap=20)
     assert found.ranking["methods"] == ["et", "knn", "ridge"]
     assert found.ranking["average_ranks"] == {"et": 3.0, "knn": 2.0, "ridge": 1.0}
     pair = next(p for p in found.ranking["tests"]["wilcoxon"] if {p["first"], p["second"]} == {"et", "ridge"})
     assert (pair["wins"] if pair["first"] == "et" else pair["losses"]) == 3
+    assert abs(pair["median_difference"]) == pytest.approx(2 * unit * np.abs(NOISE).mean())
+    assert places(found, "two") == {"et": 1, "knn": 2, "ridge": 3}
     (signed,) = [sheet for sheet in found.sheets() if "signed-rank" in sheet.title]
     assert signed.title.endswith("; errors are taken as negative: above 0, the first is better")
     first = dict(zip(signed.columns, signed.rows[0], strict=True))
     assert (first["first"], first["median difference"] > 0) == ("et", True)
     best = compare(store, everything=True, metric="mae", bootstrap=20, best_of="kind")
     assert {cell["chosen"] for cell in best.methods[0]["cells"].values()} == {"et"}
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+def test_errors_that_differ_by_rounding_are_equal_in_any_unit(store, unit):
+    for name in ("one", "two"):
+        save_dataset(store, name)
+        # As far off on the other side of the true values: sums have other terms.
+        for classifier, error in (("ridge", 1.0), ("et", -1.0)):
+            add(store, name, classifier, error, unit=unit)
+    found = compare(store, everything=True, metric="mae", bootstrap=20)
+    assert places(found, "one") == places(found, "two") == {"et": 1, "ridge": 1}
+    assert set(found.ranking["average_ranks"].values()) == {1.5}
+    (pair,) = found.ranking["tests"]["wilcoxon"]
+    assert (pair["ties"], pair["p"], pair["median_difference"]) == (2, 1.0, 0.0)
 
 
 def test_runs_of_classes_and_of_numbers_are_columns_of_their_own(store):
