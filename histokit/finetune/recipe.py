@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from typing import Any
 
 #: What a stage trains, beside names of modules joined by ``+``: the new layers alone, or all of the network.
@@ -209,9 +210,14 @@ class NetworkRecipe:
         return self.choose_epoch in (VALIDATION, VALIDATION_LOSS)
 
     def by_vectors(self, stage: Stage) -> bool:
-        """Return whether a stage trains the head on images that are always the same: one pass tells their vectors."""
+        """Return whether a stage trains the head on images that are always the same: one pass tells their vectors.
+
+        The average of what stages before it trained goes on changing below the head.
+        """
         augmented = stage.augment and self.augment != Augment()
-        return stage.leaves_base and not (augmented or self.mixup or self.cutmix)
+        before = takewhile(lambda each: each is not stage, self.stages)
+        moving = self.ema and not all(each.leaves_base for each in before)
+        return stage.leaves_base and not (augmented or self.mixup or self.cutmix or moving)
 
     @property
     def frozen(self) -> bool:

@@ -725,6 +725,16 @@ def test_an_average_predicts_as_it_was_after_the_chosen_epoch(data: FeatureStore
     assert found != pytest.approx(losses[losses.index.max()], rel=1e-2)
 
 
+def test_an_average_is_judged_as_it_is_kept_where_the_head_is_trained_last(data: FeatureStore) -> None:
+    order = {"stages.1.train": "all", "lr": 1e-3, "stages.2.train": "head", "stages.2.augment": False}
+    run = trained(data, settings={**order, "ema": 0.9, "choose_epoch": "last"}, test_curve=True)
+    curve = data.curves(run.id).to_pandas()
+    losses = curve[curve.series == "test"].set_index("epoch").loss
+    true = [run.classes.index(row["true"]) for row in data.predictions(run.id).to_pylist()]
+    found = -np.log(scores(data, run)[range(len(true)), true]).mean()
+    assert losses[losses.index.max()] == pytest.approx(found, rel=1e-4)
+
+
 def test_a_network_whose_epoch_the_test_samples_chose_has_seen_them(data: FeatureStore) -> None:
     run = trained(data, settings={"choose_epoch": "test"})
     extract(data, "cells", [f"run:{run.id}"], layers="last", workers=0)
