@@ -14,6 +14,8 @@ from histokit.store import Store
 from histokit.store.split_records import Split
 
 Document = Mapping[str, Any]
+#: Of columns and controls.
+Sizes = dict[tuple[str, str | None], dict[str, Any]]
 
 
 def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Document]) -> dict[str, Any]:
@@ -34,8 +36,8 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
         groups, or different ones, or where samples were drawn), ``groupings`` (what each split keeps together; none
         where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each ``method`` with at least two
         ``points``: ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that
-        have the target and that the runs' filter keeps, validation samples among them), ``score``, ``interval``,
-        ``runs``, and ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of.
+        have the target and that the runs' filter keeps, validation samples among them, controls not), ``score``,
+        ``interval``, ``runs``, and ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of.
         ``unknown``: columns whose split is gone, or another by now.
 
     Raises
@@ -43,7 +45,7 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     UsageError
         If no method was run on two splits of a dataset.
     """
-    sizes, unknown = _sizes(store, columns)
+    sizes, unknown = _sizes(store, columns, methods)
     tasks = list(dict.fromkeys(_task(column) for column in columns))
     panels = [
         panel
@@ -69,30 +71,39 @@ def _task(column: Document) -> tuple[Any, ...]:
     return tuple(column[name] for name in ("dataset", "target", "target_type", "where", "metric", "aggregate"))
 
 
-def _sizes(store: Store, columns: Sequence[Document]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return what the folds of columns train on, by their names, and those of which it is not known."""
-    found, unknown = {}, []
+def _sizes(store: Store, columns: Sequence[Document], methods: Sequence[Document]) -> tuple[Sizes, list[str]]:
+    """Return what the folds of columns train on, by their names and controls, and those of which it is not known."""
+    found: Sizes = {}
+    unknown = []
     for column in columns:
+        controls = {_controls(method) for method in methods if column["column"] in method["cells"]}
         try:
             split = store.split(column["dataset"], column["split"]) if column["split"] else None
             known = split is not None and split.digest == column["split_digest"]
-            size = _size(store, split, column) if split is not None and known else None
+            size = {(column["column"], each): _size(store, split, column, each) for each in controls if split and known}
         except HistokitError:
-            size = None
-        if size is None:
+            size = {}
+        found |= size
+        if not size:
             unknown.append(column["column"])
-        else:
-            found[column["column"]] = size
     return found, unknown
 
 
-def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
+def _controls(method: Document) -> str | None:
+    """Return the filter of the controls that a method neither trains on nor tests."""
+    controls: str | None = method["facts"].get("controls")
+    return controls
+
+
+def _size(store: Store, split: Split, column: Document, controls: str | None) -> dict[str, Any]:
     """Return the means over folds of training groups and samples: of those that runs can have been trained on."""
     target, group = column["target"] or "label", split.group
     samples = store.samples(split.dataset, list(dict.fromkeys(["id", target, group or "id"])), column["where"])
     samples = samples.filter(pc.is_valid(samples.column(target)))
     of = samples.column(group or "id").to_pylist()
     owner = dict(zip(samples.column("id").to_pylist(), of, strict=True))
+    for control in store.samples(split.dataset, ["id"], controls).column("id").to_pylist() if controls else []:
+        owner.pop(control, None)
     parts = [[owner[i] for i in (*fold.train, *fold.val) if i in owner] for fold in split.folds()]
     groups = float(np.mean([len(set(part)) for part in parts])) if group else None
     return {
@@ -104,15 +115,13 @@ def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
     }
 
 
-def _panels(
-    columns: Sequence[Document], methods: Sequence[Document], sizes: Mapping[str, Document]
-) -> Iterator[dict[str, Any]]:
+def _panels(columns: Sequence[Document], methods: Sequence[Document], sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Yield the panel of a dataset, if there is a curve in it."""
-    there = [column for column in columns if column["column"] in sizes]
-    units = dict.fromkeys(
-        sizes[column["column"]]["unit"] if sizes[column["column"]]["groups"] else None for column in there
-    )
-    by_class = any(sizes[column["column"]]["by_class"] for column in there)
+    of_columns = {name: size for (name, _), size in sizes.items()}
+    there = [column for column in columns if column["column"] in of_columns]
+    known = [of_columns[column["column"]] for column in there]
+    units = dict.fromkeys(size["unit"] if size["groups"] else None for size in known)
+    by_class = any(size["by_class"] for size in known)
     unit = next(iter(units)) if len(units) == 1 and not by_class else None
     by = "samples" if unit is None else "groups"
     curves = [{"method": method["method"], "points": _points(there, method, sizes, by)} for method in methods]
@@ -120,18 +129,17 @@ def _panels(
     if curves:
         facts = {name: columns[0][name] for name in ("dataset", "target", "where", "metric", "aggregate")}
         drawn = {point["split"] for curve in curves for point in curve["points"]}
-        leaks = {column["split"]: sizes[column["column"]]["leaks"] for column in there if column["split"] in drawn}
+        leaks = {column["split"]: of_columns[column["column"]]["leaks"] for column in there if column["split"] in drawn}
         leaks = {name: how for name, how in leaks.items() if how}
         yield {**facts, "unit": unit, "groupings": list(units), "leaks": leaks, "curves": curves}
 
 
-def _points(
-    columns: Sequence[Document], method: Document, sizes: Mapping[str, Document], by: str
-) -> list[dict[str, Any]]:
+def _points(columns: Sequence[Document], method: Document, sizes: Sizes, by: str) -> list[dict[str, Any]]:
     found = []
     for column in columns:
         cell = method["cells"].get(column["column"])
         if cell is not None and cell["score"] is not None:
-            size = {name: sizes[column["column"]][name] for name in ("groups", "samples")}
+            known = sizes[column["column"], _controls(method)]
+            size = {name: known[name] for name in ("groups", "samples")}
             found.append({"split": column["split"], **size, **point_facts(cell)})
     return sorted(found, key=lambda point: float(point[by]))

@@ -34,8 +34,8 @@ def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     Returns
     -------
     dict
-        ``panels``, one for each column: ``column``, ``split``, ``metric`` and ``curves`` of each ``method`` (the
-        network, and what else tells methods apart, such as weights or preprocessing) with at least two ``points``:
+        ``panels``, one for each column: ``column``, ``split``, ``metric``, ``aggregate`` and ``curves`` of each
+        ``method`` (the network, and what else tells methods apart, such as weights) with at least two ``points``:
         ``layer``, ``place`` (1 is the first cut point of the network), ``depth`` (the share of its cut points up to it;
         1 is the last), ``score``, ``interval``, ``runs``, and ``tested``: of how many samples (``predicted``) and
         ``groups`` the score is. ``unknown``: networks whose cut points are not known here, and layers that are none of
@@ -60,7 +60,7 @@ def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     names = dict(zip(families, name_methods(list(kept.values())), strict=True)) if families else {}
     made = _made(store, single)
     panels = [
-        {"column": column["column"], "split": column["split"], "metric": column["metric"], "curves": curves}
+        {**{name: column[name] for name in ("column", "split", "metric", "aggregate")}, "curves": curves}
         for column in columns
         if (curves := _curves(column, families, names, orders, made))
     ]

@@ -54,11 +54,17 @@ def counts_of(evaluation: Mapping[str, Any]) -> str:
     return f"{evaluation['dataset']}, run {evaluation['run']}: {count}"
 
 
-def tested(scores: Iterable[Mapping[str, Any]]) -> str:
-    """Return how many samples (``predicted``) of how many ``groups`` scores are of; empty where it is not known."""
+def tested(scores: Iterable[Mapping[str, Any]], aggregates: Iterable[str | None]) -> str:
+    """Return how many samples (``predicted``) of how many ``groups`` scores are of; empty where it is not known.
+
+    `aggregates`: to what samples were aggregated before training (``slide:mean``), so that such units were predicted.
+    """
     known = list(scores)
+    of = {(text or "sample").rpartition(",")[2].partition(":")[0].strip() for text in aggregates}
+    name = of.pop() if len(of) == 1 else "prediction"
+    one, several = (name, f"{name}s") if name.isalpha() else ("unit", "units")
     samples, groups = (sorted(score[name] for score in known if score.get(name)) for name in ("predicted", "groups"))
-    said = [_from_to(samples, "sample", "samples")] if samples else []
+    said = [_from_to(samples, one, several)] if samples else []
     # Without groups each sample is one.
     said += [_from_to(groups, "group", "groups")] if groups and groups != samples else []
     return " of ".join(said)

@@ -168,7 +168,8 @@ def _title(columns: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:
     cells = [method["cells"].get(column["column"]) for method in shown for column in columns]
     texts = [" · ".join(filter(None, (column["column"], column["split"]))) for column in columns]
     named = "; ".join(texts) if len(texts) <= _NAMED else f"{len(texts)} datasets"
-    return f"{named}: {tested(cell for cell in cells if cell)}{' each' * (len(columns) > 1)}"
+    counts = tested([cell for cell in cells if cell], [column["aggregate"] for column in columns])
+    return f"{named}: {counts}{' each' * (len(columns) > 1)}"
 
 
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:

@@ -48,7 +48,7 @@ def draw_labels(comparison: Document) -> Any:
         unit = f" ({document['unit']})" if document["unit"] else f" (then aggregated: {made})" if made else ""
         facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
         draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
-        panels.append(Panel(_heading(facts, document["curves"], _caveats(document)), _key(document), draw))
+        panels.append(Panel(_heading(facts, document, _caveats(document)), _key(document), draw))
     return draw_panels(panels)
 
 
@@ -78,7 +78,7 @@ def draw_layers(comparison: Document) -> Any:
         draw = partial(_draw_layers, document=document)
         panels.append(
             Panel(
-                _heading([document["column"], document["split"]], document["curves"]),
+                _heading([document["column"], document["split"]], document),
                 _key(document),
                 draw,
                 longest(names, SMALL),
@@ -106,8 +106,10 @@ def _view(comparison: Document, name: str) -> dict[str, Any]:
     return found
 
 
-def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]], caveats: Sequence[str] = ()) -> str:
-    counts = tested(point["tested"] for curve in curves for point in curve["points"])
+def _heading(facts: Sequence[str | None], document: dict[str, Any], caveats: Sequence[str] = ()) -> str:
+    counts = tested(
+        (point["tested"] for curve in document["curves"] for point in curve["points"]), [document["aggregate"]]
+    )
     texts = (" · ".join(fact for fact in facts if fact), f"tested on {counts}" if counts else "", *caveats)
     return "\n".join(folded(drawable(text), WIDE, TITLE) for text in texts if text)
 

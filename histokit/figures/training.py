@@ -108,7 +108,7 @@ def _title(runs: list[dict[str, Any]]) -> str:
     of_one = [f"run {run['run']}" for run in runs if len(runs) == 1]
     counts = sorted({run["networks"] for run in runs})
     means = [f"mean and std of {' or '.join(map(str, counts))} networks"] if counts[-1] > 1 else []
-    counts_tested = tested(run["tested"] for run in runs)
+    counts_tested = tested((run["tested"] for run in runs), [None])
     counted_too = [f"tested on {counts_tested}"] * bool(counts_tested)
     return " · ".join([*(runs[0][name] for name in facts if runs[0][name]), *of_one, *counted_too, *means])
 

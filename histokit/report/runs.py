@@ -224,7 +224,7 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
         yield Notes([error.message], "note")
         return
     means = f"means over {counted(found.networks, 'network', 'networks')}"
-    counts = f", tested on {tested([found.tested])}" if found.tested["predicted"] else ""
+    counts = f", tested on {tested([found.tested], [None])}" if found.tested["predicted"] else ""
     caption = f"Loss and {found.metric} by epoch; {run.dataset}, {run.split}: {means}{counts}."
     yield figure(draw_training(found), describe_training(found), caption)
     yield DataTable(curve_sheets(found)[0])

@@ -99,6 +99,20 @@ def test_samples_that_are_aggregated_are_not_said_to_be_what_is_trained_on(empty
         runs = [save(empty, "A", 18, aggregate=aggregate, **how) for how in splits]
         (axis,) = draw_labels(compare(empty, runs, views="labels", bootstrap=20)).axes
         assert axis.get_xlabel() == f"{label}, mean over folds"
+        assert axis.get_title() == f"A\ntested on 20 {'slides' if aggregate else 'samples'} of 10 groups"
+
+
+def test_controls_are_not_trained_on(empty):
+    save_slides(empty)
+    splits = [save_split(empty, "many", 8), save_split(empty, "few", 2)]
+    runs = [save(empty, "A", 18, **how) for how in splits]
+    how = {"normalise": "standardise", "controls": "id IN ('s0', 's4', 's5')"}
+    runs += [save(empty, "A", 18, **how, **split) for split in splits]
+    (panel,) = compare(empty, runs, views="labels", bootstrap=20).views["labels"]["panels"]
+    assert [[(point["groups"], point["samples"]) for point in curve["points"]] for curve in panel["curves"]] == [
+        [(1.5, 3.0), (4.5, 9.0)],
+        [(1.5, 2.0), (3.5, 6.0)],
+    ]
 
 
 def test_what_a_filter_leaves_out_is_not_trained_on(empty):

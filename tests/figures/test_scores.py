@@ -376,6 +376,15 @@ def test_one_dataset_shows_scores_with_their_intervals(empty):
     assert axis.get_legend() is None
 
 
+@pytest.mark.parametrize(
+    ("aggregate", "units"), [("slide:mean,patient:max", "patients"), ("Patient (No)", "units"), (None, "samples")]
+)
+def test_units_that_samples_were_aggregated_to_are_not_called_samples(empty, aggregate, units):
+    ids = [save(empty, "A", right, name, aggregate=aggregate) for right, name in ((14, "et"), (18, "knn"))]
+    (axis,) = draw_comparison(compare(empty, ids, bootstrap=20)).axes
+    assert axis.get_title() == f"A · cv: 20 {units} of 10 groups"
+
+
 def test_without_ranks_each_column_has_axes(empty):
     ids = [save(empty, "A", right, name, split=split, digest=split) for name, split, right in
            (("svm", "cv", 14), ("et", "cv", 18), ("svm", "k2", 12), ("et", "k2", 10))]  # fmt: skip
