@@ -8,7 +8,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
-from histokit.errors import counted
+from histokit.errors import UsageError, counted
 from histokit.layout import Pieces, Sheet, natural_confusion, number_text
 
 if TYPE_CHECKING:
@@ -178,6 +178,10 @@ def predictions(
         typer.Option(metavar="surest|nearest", help="By how far the highest score is above the second."),
     ] = None,
     where: options.Where = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN[:mean|median|vote],...", help="Units, such as slides, in place of samples."),
+    ] = None,
     limit: options.Limit = None,
     out: Annotated[
         str | None,
@@ -188,8 +192,8 @@ def predictions(
 ) -> None:
     """List the predictions of a run, or draw their images.
 
-    A .geojson file holds the samples' boxes with class, colour and scores, for QuPath; of a folder, ending in /, each
-    image has one.
+    With --by those of units, labelled or not, aggregated as by evaluate. A .geojson file holds the samples' boxes with
+    class, colour and scores, for QuPath; of a folder, ending in /, each image has one.
     """
     from histokit.evaluate.listing import (
         check_predictions,
@@ -200,12 +204,16 @@ def predictions(
     from histokit.protocol.since import changed_since
 
     if out:
-        check_predictions(out)
+        check_predictions(out, by)
+    if figure and by is not None:
+        raise UsageError("Units have no image to draw.", next="Leave out --figure, or --by.")
     store = console.existing_store()
     record = store.run(run)
     for text in changed_since(store, record):
         console.warn(text)
-    chosen = chosen_predictions(store, record, wrong=wrong, order=order, where=where)
+    chosen, notes = chosen_predictions(store, record, wrong=wrong, order=order, where=where, by=by)
+    for text in notes:
+        console.note(text)
     run_id, count = record.id, len(chosen)
     found = described_predictions(store, record, chosen.slice(0, limit))
     if len(found) < count:
@@ -221,8 +229,9 @@ def predictions(
         return
     rows = found.to_pylist()
     finite = [{k: v if not _infinite(v) else None for k, v in row.items()} for row in rows]
-    document = {"run": run_id, "count": count, "predictions": finite}
-    empty = {name for name in ("part", "box", "group") if found.column(name).null_count == len(found)}
+    document = {"run": run_id, **({"by": by} if by else {}), "count": count, "predictions": finite}
+    optional = ("part", "box", "group")
+    empty = {name for name in optional if name in found.column_names and found.column(name).null_count == len(found)}
     shown = [name for name in found.column_names if name not in empty]
     narrow = _narrow_predictions(rows, [name for name in shown if not name.startswith(_SCORE)])
     console.table(shown, [[row[name] for name in shown] for row in rows], document, narrow=narrow)

@@ -7,19 +7,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from histokit.errors import StoreError, UsageError, counted, did_you_mean
+from histokit.errors import StoreError, counted
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
-from histokit.evaluate.frame import Frame, Objects, Points, make_frame, points_of
+from histokit.evaluate.frame import Frame, Points, make_frame, points_of
 from histokit.evaluate.levels import by_levels
 from histokit.evaluate.summary import FEW_LACKING, absent_classes, summarise
-from histokit.evaluate.units import inside_units, is_chained, parse_by
+from histokit.evaluate.units import inside_units, is_chained, parse_by, widened
 from histokit.evaluate.views import check_views, views_of
-from histokit.features.chained_units import plate_column, wells_of_plates
+from histokit.features.chained_units import wells_of_plates
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.sample_columns import flat
 from histokit.layout import Sheet, natural_items, number_text
 from histokit.notebooks import InNotebooks
 from histokit.protocol.metrics import is_shown
@@ -224,13 +222,9 @@ def _by(
     """Return what was asked of units, in that order, and what is to be known of it."""
     entries = [entry for text in asked for entry in text]
     chained = [is_chained(text, number, frame.levels) for text in asked for number in range(len(text))]
-    others = {column for column, _ in entries if column not in frame.levels}
-    record = None if run.parameters.get("aggregate") else store.find_dataset(run.dataset)
-    plate = plate_column([column for column, _ in entries], record.columns if record else ())
-    others |= {plate} if plate and plate not in frame.levels else set()
-    values = {column: _column(store, run, frame, column) for column in others}
+    wide = widened(store, run, frame, [column for column, _ in entries])
+    others = wide.levels.keys() - frame.levels.keys()
     chain = [entry for entry, is_level in zip(entries, chained, strict=True) if is_level]
-    wide = replace(frame, levels={**frame.levels, **values})
     found, notes = by_levels(wide, chain, run.levels, resampling, points, see)
     apart, said = wells_of_plates(wide.levels, sorted(others))
     for (column, how), is_level in zip(entries, chained, strict=True):
@@ -241,27 +235,3 @@ def _by(
             )
             said += [f"{few} no {column}: no unit of it holds them"] * bool(inside["left_out"])
     return {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}, list(dict.fromkeys(notes + said))
-
-
-def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:
-    """Return a column of the dataset's samples for each prediction."""
-    if column == run.group:
-        return frame.groups
-    known = store.samples(run.dataset).schema.names
-    if column not in known:
-        names = sorted({*known, *run.levels})
-        raise UsageError(
-            f"The dataset {run.dataset!r} has no column {column!r}.",
-            next=f"{did_you_mean(column, names)}Its columns are: {', '.join(names)}.",
-        )
-    samples = flat(store.samples(run.dataset, list(dict.fromkeys(["id", column]))))
-    value = dict(zip(samples.column("id").to_pylist(), samples.column(column).to_pylist(), strict=True))
-    unit = run.parameters.get("aggregate")
-    if unit and not value.keys() & set(frame.ids):
-        raise UsageError(
-            f"The run {run.id} predicts units ({unit}) in place of samples: what their {column} is, it does not know.",
-            next="Use one of the levels of the dataset, or a run on samples.",
-        )
-    found = np.empty(len(frame), object)
-    found[:] = [value.get(i) for i in frame.ids]
-    return found

@@ -35,7 +35,7 @@ class Frame:
         The positive one of two classes.
     ids : (n,) array of str
     true, predicted : (n,) arrays of int or float64
-        Numbers of classes, or the numbers themselves.
+        Numbers of classes, or the numbers themselves; see `frame_of` for those that are not known.
     scores : (n, K) float64 array
     repeat, fold : (n,) arrays of int
     groups : (n,) array of str or none
@@ -128,6 +128,20 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
     if len(rows) < len(table):
         without = (f"{each} without a {what} {is_} not scored" for each, is_ in (("sample", "is"), ("samples", "are")))
         notes.append(counted(len(table) - len(rows), *without))
+    found = set(pc.unique(rows.column("true")).to_pylist()) if run.classes else set()
+    if found and not found & set(run.classes):
+        raise DataError(
+            f"The run {run.id} predicts {', '.join(run.classes)}; the labels of {run.dataset!r} are "
+            f"{some(sorted(found))}.",
+            next=f"Ingest {run.dataset!r} with the labels that the model knows; see: histokit predictions {run.id}",
+        )
+    return replace(frame_of(run, rows), notes=notes)
+
+
+def frame_of(run: RunRecord, rows: pa.Table) -> Frame:
+    """Return predictions of a run, labelled or not, in which order they are: where no true one is known, it is -1, or
+    NaN where numbers are predicted.
+    """
     if run.numbers:
         return Frame(
             classes=(),
@@ -136,26 +150,18 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
             predicted=rows.column("predicted_value").to_numpy(),
             scores=np.empty((len(rows), 0)),
             **_places(run, rows),
-            notes=notes,
         )
-    found = set(pc.unique(rows.column("true")).to_pylist())
-    unknown = sorted(found - set(run.classes))
-    if len(unknown) == len(found):
-        raise DataError(
-            f"The run {run.id} predicts {', '.join(run.classes)}; the labels of {run.dataset!r} are {some(unknown)}.",
-            next=f"Ingest {run.dataset!r} with the labels that the model knows; see: histokit predictions {run.id}",
-        )
-    classes = (*run.classes, *unknown)
+    labels = rows.column("true")
+    classes = (*run.classes, *sorted(set(pc.unique(labels.drop_null()).to_pylist()) - set(run.classes)))
     number = {name: k for k, name in enumerate(classes)}
     positive = run.parameters.get("positive")
     return Frame(
         classes=classes,
         positive=number.get(str(positive)) if len(classes) == 2 else None,
-        true=codes(rows.column("true"), classes),
+        true=codes(labels, classes),
         predicted=codes(rows.column("predicted"), classes),
         scores=score_matrix(rows, len(run.classes), len(classes)),
         **_places(run, rows),
-        notes=notes,
         kind=rows.column("kind")[0].as_py(),
     )
 
@@ -180,9 +186,10 @@ def score_matrix(rows: pa.Table, known: int, classes: int) -> NDArray[np.float64
 
 
 def codes(labels: pa.ChunkedArray, classes: Sequence[str]) -> Codes:
-    """Return the numbers of labels among the classes."""
-    found: Codes = pc.index_in(labels, value_set=pa.array(classes, pa.string())).to_numpy().astype(np.intp)
-    return found
+    """Return the numbers of labels among the classes; of none, -1."""
+    found = pc.index_in(labels, value_set=pa.array(classes, pa.string()))
+    numbers: Codes = pc.fill_null(found, -1).to_numpy().astype(np.intp)
+    return numbers
 
 
 def _places(run: RunRecord, rows: pa.Table) -> dict[str, Any]:

@@ -50,10 +50,8 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
     absent = int(sum(key is None for key in keys))
     if absent:
         raise _without_unit(frame, column, absent)
-    members: dict[tuple[int, str], list[int]] = {}
-    for row, (repeat, key) in enumerate(zip(frame.repeat.tolist(), keys, strict=True)):
-        members.setdefault((repeat, str(key)), []).append(row)
-    rows = [np.array(m) for m in members.values()]
+    members = members_of(frame, column)
+    rows = list(members.values())
     for (_, unit), inside in zip(members, rows, strict=True):
         if len(np.unique(frame.true[inside])) > 1:
             raise _mixed(frame.take(inside), column, unit)
@@ -76,6 +74,14 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
         kind=frame.kind if how == "mean" else how,
         unit=column,
     )
+
+
+def members_of(frame: Frame, column: str) -> dict[tuple[int, str], Codes]:
+    """Return the rows of each repeat and unit of a level."""
+    members: dict[tuple[int, str], list[int]] = {}
+    for row, (repeat, key) in enumerate(zip(frame.repeat.tolist(), frame.levels[column], strict=True)):
+        members.setdefault((repeat, str(key)), []).append(row)
+    return {unit: np.array(rows) for unit, rows in members.items()}
 
 
 def _without_unit(frame: Frame, column: str, absent: int) -> DataError:
@@ -179,7 +185,7 @@ def by_levels(
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
-        notes += _tied(frame, column, how)
+        notes += tied_units(frame, column, how)
         summary = summarise(frame, resampling)
         if frame.numbers and points is not None:
             points[f"{column}:{how}"] = points_of(frame)
@@ -191,7 +197,7 @@ def by_levels(
     return found, notes
 
 
-def _tied(frame: Frame, column: str, how: str) -> list[str]:
+def tied_units(frame: Frame, column: str, how: str) -> list[str]:
     """Say of how many units the order of the classes decided; where members voted, their mean scores did."""
     if frame.numbers or how == "vote":
         return []

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.frame import score_matrix
 from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
+from histokit.evaluate.unit_predictions import SAMPLES, unit_predictions
 from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.features.listing import box_text, image_path, tested_where
 from histokit.features.written_tables import SUFFIXES, write_table
@@ -35,9 +36,10 @@ def predictions(
     wrong: bool = False,
     order: str | None = None,
     where: str | None = None,
+    by: str | None = None,
     limit: int | None = None,
 ) -> pa.Table:
-    """Return the predictions of a run with the image of each sample.
+    """Return the predictions of a run with the image of each sample, or those of units such as slides.
 
     Parameters
     ----------
@@ -50,37 +52,49 @@ def predictions(
         ``surest``: where the highest score is furthest above the second, first; ``nearest``: where it is least above.
     where : str, optional
         A filter over the columns of the samples.
+    by : str, optional
+        ``COLUMN[:mean|median|vote],...``: the units of a level in place of samples, see `unit_predictions`.
     limit : int, optional
         Only the first of them.
 
     Raises
     ------
     UsageError
-        If numbers are predicted and an order of classes is asked for, or the filter is no condition over the columns.
+        If numbers are predicted and an order of classes is asked for, the filter is no condition over the columns, or
+        there is no column of such units.
+    DataError
+        If samples lie in no unit, or in two.
 
     Returns
     -------
     pyarrow.Table
         id, image (path), part, box (``x,y,width,height``), repeat, fold, group, true, predicted, and
-        ``score:CLASS`` for each class; of numbers the ``residual``, true less predicted.
+        ``score:CLASS`` for each class; of numbers the ``residual``, true less predicted. Of units there is the number
+        of ``samples`` in place of image, part and box.
     """
     check_ranges(limit=limit)
     store = open_store(store)
     run = store.run(run_id)
-    rows = chosen_predictions(store, run, wrong=wrong, order=order, where=where)
+    rows, _ = chosen_predictions(store, run, wrong=wrong, order=order, where=where, by=by)
     return described_predictions(store, run, rows.slice(0, limit))
 
 
 def chosen_predictions(
-    store: FeatureStore, run: RunRecord, *, wrong: bool = False, order: str | None = None, where: str | None = None
-) -> pa.Table:
-    """Return rows of a run's predictions as they are stored, of which `described_predictions` tells more.
+    store: FeatureStore,
+    run: RunRecord,
+    *,
+    wrong: bool = False,
+    order: str | None = None,
+    where: str | None = None,
+    by: str | None = None,
+) -> tuple[pa.Table, list[str]]:
+    """Return rows of a run's predictions as they are stored, of which `described_predictions` tells more, and notes.
 
     Parameters
     ----------
     store : FeatureStore
     run : RunRecord
-    wrong, order, where
+    wrong, order, where, by
         As of `predictions`.
 
     Raises
@@ -91,25 +105,17 @@ def chosen_predictions(
     if where is not None:
         kept = pa.array(sorted(tested_where(store, run, where)), pa.string())
         rows = rows.filter(pc.is_in(rows.column("id"), value_set=kept))
+    rows, notes = (rows, []) if by is None else unit_predictions(store, run, rows, by)
     rows = _with_values(rows) if run.numbers else rows
     if wrong:
         rows = _wrong_ones(rows)
-    return rows if order is None else _ordered(run, rows, order)
+    return rows if order is None else _ordered(run, rows, order), notes
 
 
 def described_predictions(store: FeatureStore, run: RunRecord, rows: pa.Table) -> pa.Table:
     """Return rows of `chosen_predictions`, as many as are wanted, as `predictions` does."""
-    root = store.dataset(run.dataset).root
-    samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
-    samples = samples.filter(pc.is_in(samples.column("id"), value_set=rows.column("id").combine_chunks()))
-    place = {sample["id"]: sample for sample in samples.to_pylist()}
-    found = [place.get(sample_id, {}) for sample_id in rows.column("id").to_pylist()]
-    columns: dict[str, Any] = {
-        "id": rows.column("id"),
-        "image": pa.array([image_path(root, sample.get("image")) for sample in found], pa.string()),
-        "part": pa.array([sample.get("part") for sample in found], pa.string()),
-        "box": pa.array([box_text(sample.get("box")) for sample in found], pa.string()),
-    }
+    columns: dict[str, Any] = {"id": rows.column("id")}
+    columns |= {SAMPLES: rows.column(SAMPLES)} if SAMPLES in rows.column_names else _images(store, run, rows)
     columns |= {name: rows.column(name) for name in ("repeat", "fold", "group", "true", "predicted")}
     if run.numbers:
         return pa.table({**columns, RESIDUAL: rows.column(RESIDUAL)})
@@ -117,6 +123,20 @@ def described_predictions(store: FeatureStore, run: RunRecord, rows: pa.Table) -
     for name, values in zip(run.classes, np.ascontiguousarray(scores.T), strict=True):
         columns[f"score:{name}"] = pa.array(values, pa.float64())
     return pa.table(columns)
+
+
+def _images(store: FeatureStore, run: RunRecord, rows: pa.Table) -> dict[str, Any]:
+    """Return where the image of each prediction lies, and which part of it."""
+    root = store.dataset(run.dataset).root
+    samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
+    samples = samples.filter(pc.is_in(samples.column("id"), value_set=rows.column("id").combine_chunks()))
+    place = {sample["id"]: sample for sample in samples.to_pylist()}
+    found = [place.get(sample_id, {}) for sample_id in rows.column("id").to_pylist()]
+    return {
+        "image": pa.array([image_path(root, sample.get("image")) for sample in found], pa.string()),
+        "part": pa.array([sample.get("part") for sample in found], pa.string()),
+        "box": pa.array([box_text(sample.get("box")) for sample in found], pa.string()),
+    }
 
 
 def _ordered(run: RunRecord, rows: pa.Table, order: str) -> pa.Table:
@@ -172,14 +192,16 @@ def write_predictions(found: pa.Table, run_id: str, path: str | Path, *, raw: bo
         write_table(found, path, raw=raw)
 
 
-def check_predictions(path: str | Path) -> Path:
-    """Return the path that predictions are to be written to.
+def check_predictions(path: str | Path, by: str | None = None) -> Path:
+    """Return the path that predictions are to be written to, of units if `by` is given.
 
     Raises
     ------
     UsageError
         If it cannot be.
     """
+    if by is not None and _is_geojson(path):
+        raise UsageError("GeoJSON is of samples with boxes; units have none.", next="Write to a .csv or .parquet file.")
     return check_geojson(path) if _is_geojson(path) else check_output(path, (*SUFFIXES, SUFFIX))
 
 

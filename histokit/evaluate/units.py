@@ -1,8 +1,9 @@
-"""``--by``: what it asks for, and metrics inside the units of a column that is no level."""
+"""``--by``: what it asks for, columns of samples, and metrics inside the units of a column that is no level."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame, Objects
 from histokit.evaluate.levels import shared_values
 from histokit.evaluate.summary import draw_weights, interval_document
+from histokit.features.chained_units import plate_column
+from histokit.features.sample_columns import flat
 from histokit.protocol.metrics import ratio
+from histokit.store import RunRecord, Store
 
 HOWS = ("mean", "median", "vote")
 
@@ -43,6 +47,45 @@ def _parse_entry(text: str) -> tuple[str, str]:
 def is_chained(entries: Sequence[tuple[str, str]], number: int, levels: Collection[str]) -> bool:
     """Return whether an entry aggregates scores: it is of a level, or one comes after it."""
     return any(column in levels for column, _ in entries[number:])
+
+
+def widened(store: Store, run: RunRecord, frame: Frame, columns: Sequence[str]) -> Frame:
+    """Return predictions with columns of their samples among their levels, and with that of plates if wells need it.
+
+    Raises
+    ------
+    UsageError
+        If the dataset has no such column, or the run predicts units, of which it is not known.
+    """
+    record = None if run.parameters.get("aggregate") else store.find_dataset(run.dataset)
+    plate = plate_column(columns, record.columns if record else ())
+    wanted = {column for column in (*columns, *([plate] if plate else [])) if column not in frame.levels}
+    found = {column: _column(store, run, frame, column) for column in wanted}
+    return replace(frame, levels={**frame.levels, **found})
+
+
+def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:
+    """Return a column of the dataset's samples for each prediction."""
+    if column == run.group:
+        return frame.groups
+    known = store.samples(run.dataset).schema.names
+    if column not in known:
+        names = sorted({*known, *run.levels})
+        raise UsageError(
+            f"The dataset {run.dataset!r} has no column {column!r}.",
+            next=f"{did_you_mean(column, names)}Its columns are: {', '.join(names)}.",
+        )
+    samples = flat(store.samples(run.dataset, list(dict.fromkeys(["id", column]))))
+    value = dict(zip(samples.column("id").to_pylist(), samples.column(column).to_pylist(), strict=True))
+    unit = run.parameters.get("aggregate")
+    if unit and not value.keys() & set(frame.ids):
+        raise UsageError(
+            f"The run {run.id} predicts units ({unit}) in place of samples: what their {column} is, it does not know.",
+            next="Use one of the levels of the dataset, or a run on samples.",
+        )
+    found = np.empty(len(frame), object)
+    found[:] = [value.get(i) for i in frame.ids]
+    return found
 
 
 def inside_units(frame: Frame, values: Objects, column: str, how: str, resampling: Resampling) -> dict[str, Any]:

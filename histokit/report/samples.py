@@ -61,7 +61,7 @@ def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Seq
 
 def _first(store: FeatureStore, run: RunRecord, count: int, **which: Any) -> tuple[list[dict[str, Any]], int]:
     """Return the first of some predictions, and how many there are."""
-    every = chosen_predictions(store, run, **which)
+    every, _ = chosen_predictions(store, run, **which)
     return described_predictions(store, run, every.slice(0, count)).to_pylist(), len(every)
 
 
