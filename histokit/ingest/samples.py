@@ -46,7 +46,7 @@ class SampleTable:
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         self.digests = digests
-        self.schema = _schema(dataset)
+        self.schema, self._columns = _schema(dataset), dict(dataset.columns)
         self.rows = SpilledRows(self.schema, store)
         self.ids = SampleIds(self.rows)
         self.labels: Counter[str | None] = Counter()
@@ -132,13 +132,13 @@ class SampleTable:
             "box": [sample.box for sample in samples],
             "label": [sample.label for sample in samples],
             "mpp": [sample.mpp for sample in samples],
-            **{column: [sample.metadata.get(column) for sample in samples] for column in self.dataset.columns},
+            **{column: [sample.metadata.get(column) for sample in samples] for column in self._columns},
         }
         try:
             return pa.RecordBatch.from_pydict(columns, schema=self.schema)
         except Exception as error:
             for sample in samples:
-                for column, kind in self.dataset.columns.items():
+                for column, kind in self._columns.items():
                     if not _fits(sample.metadata.get(column), self.schema.field(column).type):
                         value = f"{column}={shown_value(sample.metadata.get(column))}"
                         what = f"the metadata {value}, which are not of the declared types ({kind.__name__})"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from histokit import interruption, streams
 from histokit.errors import ExitCode, HistokitError, PluginError, shortened
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 #: Seconds after which a call is named that has not come back.
 PATIENCE = 10.0
-
-_END = object()
 
 #: What a plugin may tell of as histokit does: the user's mistakes.
 _OF_USERS = (ExitCode.USAGE, ExitCode.PLUGIN, ExitCode.DATA, ExitCode.STORE, ExitCode.LEAKAGE)
@@ -136,10 +134,15 @@ def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
         iterator = iter(items)
     while True:
         with plugin_call(owner, method):
-            item = next(iterator, _END)
-        if item is _END:
-            return
-        yield cast(T, item)
+            try:
+                item = next(iterator)
+            except StopIteration as end:
+                within = end.__traceback__ and end.__traceback__.tb_next
+                if within is None or within.tb_frame.f_code.co_name == "__next__":
+                    return
+                # As within generators: a function of map() that finds nothing by next() is no end of what it maps.
+                raise RuntimeError("StopIteration before the end").with_traceback(within) from end
+        yield item
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from histokit.plugin.digests import DIGEST_BYTES, FileState, as_json, canonical_
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
+
+#: By which samples are kept and images are read later, where nobody asks for the samples first.
+_READ_BY = ("name", "version", "root", "options", "columns", "channels", "bits", "scale", "scale_over", "file_channels")
 
 
 class Guarded:
@@ -57,7 +61,10 @@ class Guarded:
             If it cannot be kept as JSON.
         """
         with self.caller.call("fit()"):
+            before = self._read_by()
             state = self.dataset.fit()
+        if not self.caller.ours:
+            self._refuse_change("fit()", before)
         try:
             # As it comes back from the store, so that what is read now is what is read then.
             canonical_json(state := as_json(state)).encode()
@@ -79,9 +86,10 @@ class Guarded:
         Raises
         ------
         PluginError
-            If one of them is none, or has a field of another type.
+            If one of them is none, or has a field of another type; or if an attribute changes by which it is read.
         """
         with self.caller.call("samples()"):
+            before = self._read_by()
             found = self.dataset.samples()
         items = self.caller.items("samples()", found)
         if self.caller.ours:
@@ -89,7 +97,22 @@ class Guarded:
             return
         columns, files = dict(self.dataset.columns), type(self.dataset).read is Dataset.read
         for number, sample in enumerate(items):
+            if not number:
+                self._refuse_change("samples()", before)
+                before["group"] = self.dataset.group
             yield self._plain(number, sample, columns, files)
+        self._refuse_change("samples()", before)
+
+    def _read_by(self) -> dict[str, Any]:
+        return {name: copy(getattr(self.dataset, name)) for name in _READ_BY}
+
+    def _refuse_change(self, method: str, before: Mapping[str, Any]) -> None:
+        """Raise where a method changed an attribute; others, such as the classes, may be found out by it."""
+        check_declared(self.caller, self.dataset)
+        for name, value in before.items():
+            if (now := getattr(self.dataset, name)) != value:
+                what = f"its attribute {name} the value {shown_value(now)} in place of {shown_value(value)}"
+                raise self.caller.wrong(method, f"{what}, although only the constructor sets it where images are read,")
 
     def _plain(self, number: int, sample: Any, columns: Mapping[str, type], files: bool) -> Sample:
         about = f"sample {number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,38 @@ def test_what_a_method_gives_wrongly_is_the_plugins(
     message = json.loads(capsys.readouterr().out)["error"]["message"]
     assert "lab" in message
     assert said in message
+
+
+def test_a_function_that_finds_nothing_does_not_end_the_samples(images: Path, capsys: Any) -> None:
+    known = {"a": "x"}
+
+    class Mapped(Lab):
+        def samples(self):
+            return map(self.sample, super().samples())
+
+        def sample(self, sample):
+            return replace(sample, label=next(label for name, label in known.items() if name == sample.id))
+
+    class Stepping(Lab):
+        def samples(self):
+            self.left = list(super().samples())
+            return self
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return self.step()
+
+        def step(self):
+            if not self.left:
+                raise StopIteration
+            return self.left.pop()
+
+    assert ingest(images, Mapped) == 3
+    assert "failed in samples(): RuntimeError: StopIteration before the end" in last_message(capsys)
+    assert ingest(images, Stepping) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 2
 
 
 def test_what_a_plugin_prints_goes_to_stderr(images: Path, capsys: Any) -> None:

@@ -84,6 +84,49 @@ def test_an_attribute_of_another_kind_is_the_plugins(images: Path, capsys: Any, 
     assert f"its attribute {name}" in message
 
 
+@pytest.mark.parametrize("where", ["fit()", "the call of samples()", "the first sample", "the last sample"])
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("bits", 12, True),
+        ("scale", "minmax", True),
+        ("channels", ("x", "y", "z"), True),
+        ("columns", {"slide": str, "well": int}, True),
+        ("version", "2", True),
+        ("classes", 7, True),
+        ("levels", ["well"], True),
+        ("citation", b"x", True),
+        ("classes", ("b", "a"), False),
+        ("citation", "x", False),
+    ],
+)
+def test_an_attribute_that_reading_does_not_find_again_is_refused(
+    images: Path, capsys: Any, name: str, value: Any, refused: bool, where: str
+) -> None:
+    class Finding(Lab):
+        def set_in(self, place: str) -> None:
+            if place == where:
+                setattr(self, name, value)
+
+        def fit(self):
+            self.set_in("fit()")
+
+        def samples(self):
+            self.set_in("the call of samples()")
+            return self.found()
+
+        def found(self):
+            self.set_in("the first sample")
+            yield from super().samples()
+            self.set_in("the last sample")
+
+    assert ingest(images, Finding) == (3 if refused else 0)
+    if refused:
+        message = last_message(capsys)
+        assert message.startswith(OWNER)
+        assert f"its attribute {name}" in message
+
+
 @pytest.mark.parametrize("name", ["columns", "group", "classes", "metric", "channels", "version", "bits", "needs_data"])
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(0)], ids=repr)
 def test_an_attribute_that_raises_is_the_plugins(images: Path, capsys: Any, name: str, error: BaseException) -> None:
