@@ -130,7 +130,8 @@ def _other_values(value: Any, examined: Examined, name: str) -> list[Any]:
         return [not value]
     if isinstance(value, int):
         return [value + 1, value * 2, value - 1]
-    return [value * 2, value + 0.5] if isinstance(value, float) else []
+    # Twice nothing is nothing, and twice a share may be more than all.
+    return [value * 2 or 0.5, value + 0.5, value / 2] if isinstance(value, float) else []
 
 
 def _identity(dataset: Dataset, sample: Sample) -> tuple[Any, ...]:

@@ -84,6 +84,7 @@ def test_a_failure_names_backbone_and_clause():
         ((*LAYERS, LAYERS[0]), "named cut points", "conv1"),
         ((Layer("all", "conv1"),), "named cut points", "'all'"),
         ((Layer("a/b", "conv1"),), "named cut points", "'a/b'"),
+        ((Layer("", "conv1"),), "named cut points", "''"),
         ((Layer("conv1", "conv1", "mean"),), "known poolings", "conv1: 'mean'"),
         ((Layer("conv3", "conv3"),), "cut points exist", "'conv3'"),
         (LAYERS[::-1], "depth order", "reached as conv1, conv2"),
@@ -238,6 +239,8 @@ def test_weights_that_are_not_what_they_say(tmp_path):
         return {result.name: result.reason for result in results if not result.passed}
 
     assert "weights_file() is None" in checked(Foreign(name="mine", weights="pretrained"))["stated weights"]
+    gone = type("Gone", (Foreign,), {"weights_file": lambda self: tmp_path / "gone.pth"})
+    assert "gone.pth" in checked(gone(name="mine", weights="pretrained"))["stated weights"]
     assert "random:0" in checked(Good(name="mine", weights="random"))["stated weights"]
     assert "licence is empty" in checked(Good(name="mine"))["licence of pretrained"]
     assert "licence of pretrained" not in checked(Good(name="mine", licence="MIT"))
@@ -297,6 +300,35 @@ def test_channels_that_come_last_are_to_be_declared():
     }
     assert giving(lambda maps: maps.permute(0, 2, 3, 1), channels_last=True) == {}
     assert "channels_last=False" in giving(lambda maps: maps, channels_last=True)["channels where declared"]
+
+
+def test_vectors_that_hang_on_the_number_of_images():
+    def flat(maps, count):
+        return maps.flatten(1)[:, :count]
+
+    told = giving(lambda maps: flat(maps, 10 * len(maps)), pool="none")
+    assert told["one vector an image"] == "conv2 gives 10 features for 1 image and 30 for 3"
+    told = giving(lambda maps: flat(maps, 10)[:1], pool="none")
+    assert told["one vector an image"] == "conv2 gives 1 vectors for 3 images"
+
+
+def test_one_layer_may_be_blind_where_others_see():
+    assert giving(lambda maps: maps * 0) == {}
+
+
+def test_images_without_contrast_may_not_break_a_network():
+    class Stretching(Good):
+        def build(self):
+            network = super().build()
+
+            def stretched(_, inputs):
+                low, high = inputs[0].amin((2, 3), keepdim=True), inputs[0].amax((2, 3), keepdim=True)
+                return ((inputs[0] - low) / (high - low),)
+
+            network.register_forward_pre_hook(stretched)
+            return network
+
+    assert failing(Stretching) == {"extreme images": "infinite or not a number: conv1, conv2"}
 
 
 def test_rows_of_channels_are_no_tokens():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -189,6 +190,30 @@ class TwoForms(Sound):
             yield replace(sample, metadata={**sample.metadata, "slide": slide})
 
 
+class Welled(Sound):
+    """Has a level that is not the group, and writes one value of it in two ways."""
+
+    columns: Mapping[str, type] = {**Sound.columns, "well": str}
+    levels = ("slide", "well")
+
+    def samples(self):
+        for number, sample in enumerate(super().samples()):
+            yield replace(sample, metadata={**sample.metadata, "well": "A1 "[: 3 if number == 7 else 2]})
+
+
+class DrawingOnce(Sound):
+    """Draws the samples of the test set anew for each instance."""
+
+    made = count()
+
+    def __init__(self, root, gain: int = 1):
+        super().__init__(root, gain)
+        self.test = LETTERS[next(self.made) % len(LETTERS)]
+
+    def splits(self):
+        return {"paper": PublishedSplit.holdout([letter for letter in LETTERS if letter != self.test], self.test)}
+
+
 class Drawing(Sound):
     draws = count()
 
@@ -212,6 +237,30 @@ class FixedKey(Sound):
     """Forgets the option that alters pixels."""
 
     pixel_options = ("title",)
+
+
+def of_a_share(share):
+    if share > 1:
+        raise ValueError(f"{share} is more than all")
+    return 1 if share == 0.9 else 2
+
+
+def forgetting(kind, default, shade):
+    """Return a plugin with an option that alters pixels and that its keys forget."""
+
+    class Forgetting(Sound):
+        pixel_options = ()
+
+        def __init__(self, root, how=default):
+            super().__init__(root)
+            self.how, self.shade = how, shade(how)
+
+        __init__.__annotations__["how"] = kind
+
+        def read(self, sample):
+            return super().read(sample) // self.shade
+
+    return Forgetting
 
 
 class Drawn(Sound):
@@ -256,14 +305,19 @@ BROKEN = [
     ("group and levels", with_metadata(slide=None), "has no slide"),
     ("known labels", changed(label="2"), "unknown label '2'"),
     ("known labels", changed(label=1), "label 1"),
+    ("known labels", unlike(classes=None, positive=None, label=""), "label ''"),
     ("known labels", attributes(classes=("0", "1", "1")), "one twice"),
     ("positive class", attributes(positive="tumour"), "'tumour'"),
     ("positive class", attributes(classes=("0", "1", "2")), "two classes"),
     ("boxes and scale", changed(box=(0, 0, 2.0, 4)), "not four ints"),
     ("boxes and scale", changed(box=(0, 0, 4)), "not four ints"),
     ("boxes and scale", changed(box=(0, 0, 0, 4)), "empty"),
+    ("boxes and scale", changed(box=(0, 0, 4, 0)), "empty"),
     ("boxes and scale", changed(mpp=-0.5), "mpp=-0.5"),
+    ("boxes and scale", changed(mpp=0.0), "mpp=0.0"),
+    ("boxes and scale", changed(mpp=float("inf")), "mpp=inf"),
     ("relative images", changed(image=("gone.png",)), "does not exist"),
+    ("relative images", changed(image=("h.png", "gone.png")), "'gone.png' of 'h' does not exist"),
     ("relative images", changed(image=("x\\h.png",)), "backslashes"),
     ("relative images", Absolute, "not relative"),
     ("relative images", changed(image=("../x/h.png",)), "leads out of the root"),
@@ -273,6 +327,7 @@ BROKEN = [
     ("declared attributes", attributes(scale="minmx"), "'minmx' is none of"),
     ("names told apart", changed(id="a "), r"ids 'a' and 'a ' differ in blanks"),
     ("names told apart", with_metadata(slide="sa "), r"slides 'sa' and 'sa ' differ in blanks"),
+    ("names told apart", Welled, r"wells 'A1' and 'A1 ' differ in blanks"),
     ("names told apart", TwoForms, r"slides '\\xe9' and 'e\\u0301' differ in blanks or in the form of a letter"),
     ("names told apart", unlike(classes=None, positive=None, label="nan"), "'nan' is what a value that is missing"),
     ("readable images", unreadable(None), "NoneType"),
@@ -292,12 +347,21 @@ BROKEN = [
     ("part digest repeats", RandomPart, "differs between two instances"),
     ("pixel key moves", FixedKey, "'gain' changes the pixels"),
     ("pixel key moves", attributes(pixel_options=("gian",)), "'gian'"),
+    ("pixel key moves", forgetting(bool, False, lambda how: 1 + how), "'how' changes the pixels"),
+    ("pixel key moves", forgetting(float, 2.0, int), "'how' changes the pixels"),
+    ("pixel key moves", forgetting(float, 0.0, lambda how: 2 if how else 1), "'how' changes the pixels"),
+    ("pixel key moves", forgetting(float, 0.9, of_a_share), "'how' changes the pixels"),
+    ("pixel key moves", forgetting(int, 0, lambda how: 2 if how else 1), "'how' changes the pixels"),
+    ("pixel key moves", forgetting(Literal["a", "b"], "a", lambda how: 1 + (how == "b")), "'how' changes the pixels"),
     ("split rows", splitting(*GROUPED, (0, 0, "z", "train")), "'z'"),
     ("split rows", splitting(*GROUPED, (0, 0, "c", "dev")), "role 'dev'"),
     ("split rows", splitting(*GROUPED, (0, 0, "a", "train")), "'a' twice in fold 0 of repeat 0"),
     ("split rows", attributes(splits=lambda self: {"paper": GROUPED}), "is a list"),
+    ("splits repeat", DrawingOnce, "other rows from another instance in 'paper': draw by a seed"),
     ("splits repeat", Drawing, "other rows a second time in 'paper': draw by a seed"),
     ("splits have train and test", splitting(*GROUPED, (0, 1, "a", "train")), "fold 1 of repeat 0 .* no test"),
+    ("splits have train and test", splitting(*GROUPED, (1, 0, "a", "train")), "fold 0 of repeat 1 .* no test"),
+    ("splits have train and test", splitting(*GROUPED, (0, 1, "a", "test")), "fold 1 of repeat 0 .* no train"),
     ("splits have train and test", splitting(), "is empty"),
     ("groups within splits", splitting(*GROUPED, group="fresh"), "fresh True is in the test set"),
 ]
@@ -339,6 +403,39 @@ def test_rows_that_can_be_gone_through_once_are_looked_at_by_all_clauses(root):
     assert list(outcome(once, root)) == ["groups within splits"]
 
 
+def test_one_sample_alone_has_pixels_of_its_own(root):
+    class One(Sound):
+        def samples(self):
+            yield next(super().samples())
+
+    (result,) = [r for r in run_checks(iter_dataset_checks(One, root)) if r.name == "pixels differ"]
+    assert (result.passed, result.reason) == (True, "")
+
+
+def test_what_keeps_the_contract_in_another_way(root):
+    class Tiled(Sound):
+        """Has no files, and boxes that an option moves; its keys know of none of them, and need not."""
+
+        pixel_options = ()
+
+        def __init__(self, root, left: int = 0):
+            super().__init__(root)
+            self.left = left
+
+        def samples(self):
+            for number, sample in enumerate(super().samples()):
+                yield replace(sample, image=(), box=(self.left + number, 0, 4, 4))
+
+        def pixel_key(self, sample):
+            return b""
+
+        def read(self, sample):
+            return np.full((4, 4, 3), sample.box[0], np.uint8)
+
+    assert outcome(Tiled, root) == {}
+    assert outcome(attributes(classes=None), root) == {}, "the positive class is one of those that samples have"
+
+
 def test_numbers_that_are_none_are_the_same_again(root):
     assert outcome(with_metadata(score=float("nan")), root) == {}
 
@@ -363,9 +460,25 @@ class TestGroupsWithinSplits:
         failed = outcome(cls, root)
         assert list(failed) == ([] if leaks.strip() else ["groups within splits"])
 
-    def test_folds_are_looked_at_one_by_one(self, root):
-        rows = [(0, 0, "a", "train"), (0, 0, "b", "test"), (0, 1, "b", "train"), (0, 1, "a", "test")]
+    @pytest.mark.parametrize("other", [(0, 1), (1, 0)])
+    def test_folds_are_looked_at_one_by_one(self, root, other):
+        rows = [(0, 0, "a", "train"), (0, 0, "b", "test"), (*other, "b", "train"), (*other, "a", "test")]
         assert outcome(splitting(*rows), root) == {}
+
+    @pytest.mark.parametrize(("role", "right"), [("train", True), ("test", False)])
+    def test_validation_samples_may_be_of_groups_that_are_trained_on_and_of_none_that_is_tested(
+        self, root, role, right
+    ):
+        # All but the last two are of one slide.
+        class Two(Sound):
+            def samples(self):
+                for number, sample in enumerate(super().samples()):
+                    yield replace(sample, metadata={**sample.metadata, "slide": f"s{number > 5}"})
+
+        others = {"train": "test", "test": "train"}
+        rows = [(0, 0, "a", role), (0, 0, "b", "val"), (0, 0, "h", others[role])]
+        cls = type("Validated", (Two,), {"splits": lambda self: {"p": PublishedSplit([SplitRow(*r) for r in rows])}})
+        assert list(outcome(cls, root)) == ([] if right else ["groups within splits"])
 
 
 def test_failures_are_raised_together(root):
