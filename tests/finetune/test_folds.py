@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from histokit.finetune.curve import Judge
-from histokit.finetune.folds import TrainingPart, training_parts
+from histokit.finetune.folds import TrainingPart, fold_facts, training_parts
 from histokit.finetune.judging import Best, Judged
 from histokit.protocol.tuning import Problem
 
@@ -71,12 +71,23 @@ def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whate
     assert (part.name, part.fit.tolist(), part.val.tolist()) == ("1.2", [0, 2, 3], [1, 4])
 
 
+def test_a_class_that_validates_alone_was_not_trained_on() -> None:
+    labels = np.array(["a", "a", "b"])
+    experiment: Any = SimpleNamespace(lacking=lambda rows: sorted({"a", "b"} - {*labels[rows]}))
+    part = TrainingPart("final", np.array([0, 1]), np.array([2]), np.empty(0, np.intp), None)
+    facts = fold_facts(experiment, part, None)
+    assert facts == {"train": 3, "validation": 1, "classes_without_training": ["b"]}
+
+
 @pytest.mark.parametrize(
     ("metric", "found", "epoch", "waited"),
     [
         # Of equal metrics the lower loss counts, of equal losses the earlier epoch.
         ("accuracy", [(0.5, 1.0), (0.7, 2.0), (0.7, 1.5), (0.7, 1.5)], 3, 1),
         ("accuracy", [(0.7, 2.0), (0.5, 1.0), (0.6, 1.0)], 1, 2),
+        # Epochs are waited for since the best one, not in all.
+        ("accuracy", [(0.5, 1.0), (0.4, 1.0), (0.3, 1.0), (0.6, 1.0)], 4, 0),
+        ("accuracy", [(0.5, 1.0), (0.4, 1.0), (0.6, 1.0), (0.5, 1.0)], 3, 1),
         ("mae", [(3.0, 1.0), (2.0, 1.0), (2.5, 0.1)], 2, 1),
         ("accuracy", [(None, 2.0), (None, 1.0), (None, 1.0), (None, None)], 2, 2),
         ("accuracy", [(None, 0.1), (0.2, 9.0)], 2, 0),
