@@ -31,6 +31,8 @@ _ODD = {
 #: What file systems without locks say, such as Lustre without ``flock``, and what those may not write who only read.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: Where all processes of a machine have their temporary files: ``TMPDIR`` is of one job on many clusters.
+_OF_ALL = ("/tmp", "/var/tmp")
 
 
 def suffix_of(path: str) -> str:
@@ -227,7 +229,8 @@ class PathLock:
         self._locks = [FileLock(path, timeout=patience, fallback_to_soft=False)]
         # On a full disk there is no folder for temporary files, and the lock of the path can still be taken.
         with suppress(OSError):
-            other = Path(gettempdir()) / f"histokit-{name}.lock"
+            folder = next((place for place in _OF_ALL if os.access(place, os.W_OK | os.X_OK)), None) or gettempdir()
+            other = Path(folder) / f"histokit-{name}.lock"
             # Others who share the store have to open it, whatever the mask of whoever made it.
             self._locks.append(FileLock(other, timeout=patience, mode=0o666, fallback_to_soft=False))
 

@@ -151,12 +151,14 @@ def group_notes(store: Store, run: RunRecord, samples: FeatureSet, seen: Collect
     if column is None or column not in samples.samples.column_names:
         return []
     rows = store.samples(run.dataset, ["content", column]).to_pydict()
-    trained = {group for content, group in zip(rows["content"], rows[column], strict=True) if content in seen} - {None}
-    facts = zip(samples.content, samples.column(column), true_values(run, samples)[0], strict=True)
-    known = [group for content, group, truth in facts if truth is not None and content not in seen and group in trained]
+    pairs = zip(rows["content"], rows[column], strict=True)
+    # As texts: where nobody named them as groups, they may have been read as numbers.
+    trained = {as_text(group) for content, group in pairs if content in seen} - {None}
+    facts = zip(samples.content, map(as_text, samples.column(column)), true_values(run, samples)[0], strict=True)
+    known = [str(g) for content, g, truth in facts if truth is not None and content not in seen and g in trained]
     if not known:
         return []
-    groups = sorted({str(group) for group in known})
+    groups = sorted(set(known))
     count = counted_values(len(groups), column)
     return [
         f"{len(known)} of {len(samples)} samples are of {count} that the model was trained on, too "

@@ -321,7 +321,7 @@ def test_a_lock_that_stands_in_can_be_opened_by_all_who_share_a_store(
 ) -> None:
     local = tmp_path / "local"
     local.mkdir()
-    monkeypatch.setattr("histokit.files.gettempdir", lambda: str(local))
+    monkeypatch.setattr("histokit.files._OF_ALL", (str(local),))
     monkeypatch.setattr("fcntl.flock", refusing(errno.ENOLCK, local))
     mask = os.umask(0o077)
     try:
@@ -351,9 +351,12 @@ def test_where_a_file_system_takes_no_locks_those_of_temporary_files_stand_in(
     busy = StoreError("Another one holds it.", next="Wait.")
     local = tmp_path / "local"
     local.mkdir()
-    monkeypatch.setattr("histokit.files.gettempdir", lambda: str(local))
+    monkeypatch.setattr("histokit.files._OF_ALL", (str(local),))
     monkeypatch.setattr("fcntl.flock", refusing(number, local))
     mine = PathLock(tmp_path / "a.lock")
+    # Each job of a cluster may have a folder of its own.
+    (tmp_path / "job").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "job"))
     with mine.held(), mine.held(busy):
         with pytest.raises(StoreError, match="Another one"), PathLock(tmp_path / "a.lock", 0).held(busy):
             raise AssertionError
@@ -374,6 +377,7 @@ def test_a_disk_without_room_for_temporary_files_keeps_nobody_from_a_store(
     def full() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
+    monkeypatch.setattr("histokit.files._OF_ALL", ())
     monkeypatch.setattr("histokit.files.gettempdir", full)
     monkeypatch.setattr("tempfile.gettempdir", full)
     busy = StoreError("Another one holds it.", next="Wait.")

@@ -191,6 +191,18 @@ def test_predicted_images_that_were_trained_on_are_told_of(toy):
     ]
 
 
+def test_groups_that_were_trained_on_are_told_of_where_they_were_read_as_numbers(tmp_path):
+    samples, X = make_samples()
+    samples["slide"] = [slide[1:] for slide in samples["slide"]]
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    (run,) = train(store, "toy", "net/last", "knn", **FAST)
+    others, X = make_samples(n=8, slides=8, seed=7)
+    others |= {"id": [f"n{i}" for i in range(8)], "slide": list(range(8))}
+    make_store(store.uri, others, {"last": X}, name="later", group=None)
+    (note,) = predict_features(store, run, store.features("later", "net/last")).notes
+    assert note.startswith("6 of 8 samples are of 6 slides that the model was trained on, too (0, 1, 2 and 3 more)")
+
+
 def test_a_unit_with_one_image_that_was_trained_on_is_told_of(toy):
     units, X = make_samples(n=60, slides=12)
     units["label"] = ["ab"[int(slide[1:]) % 2] for slide in units["slide"]]
