@@ -53,7 +53,7 @@ def rank_and_score(
     Parameters
     ----------
     X : (n, d) float32 array
-        Finite; column-major order is faster.
+        Finite; row-major order is faster, but for trees that stop at large nodes.
     y : (n,) array of int or float
         Numbers of classes, not all of them need to occur; or numbers to be predicted.
     tested : (m, d) float32 array

@@ -56,8 +56,8 @@ def walk(
         ``order``: the d columns, of which the first s are left at a size s. ``scores``: the metric and the one to fall
         back on by size, none where undefined. ``importances``: of the d columns, where nothing is tested.
     """
-    # Trees read column by column.
-    inside = np.asarray(problem.X.T[np.ix_(columns, train)], np.float32)
+    # Row after row: most nodes hold few samples, whose numbers lie close together then.
+    inside = np.asarray(problem.X[np.ix_(train, columns)], np.float32)
     outside = np.asarray(problem.X[np.ix_(tested, columns)], np.float32)
     left, y, gone, found, first = np.arange(len(columns)), problem.y[train], [], [], None
     classes = None if problem.numbers else problem.classes
@@ -66,7 +66,7 @@ def walk(
     begun = np.cumsum(costs) - costs
     for number, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0], strict=True)):
         within = partial(_tell_within, tell, begun[number], costs[number])
-        importances, scores = rank_and_score(inside.T, y, outside, classes, seed=problem.seed, tell=within, **trees)
+        importances, scores = rank_and_score(inside, y, outside, classes, seed=problem.seed, tell=within, **trees)
         first = importances if first is None else first
         if len(tested):
             values = problem.score(problem.y[tested], scores)
@@ -74,7 +74,7 @@ def walk(
         ranked = np.argsort(-importances, kind="stable")
         gone.append(left[ranked[following:size]])
         kept = np.sort(ranked[:following])
-        left, inside, outside = left[kept], inside[kept], outside[:, kept]
+        left, inside, outside = left[kept], inside.take(kept, axis=1), outside.take(kept, axis=1)
     order = columns[np.concatenate(gone[::-1])]
     document: Walk = {"order": order.tolist(), "scores": found}
     return document if len(tested) or first is None else {**document, "importances": first.tolist()}

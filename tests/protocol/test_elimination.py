@@ -220,3 +220,16 @@ def test_paths_that_are_gone_at_the_same_time_end_when_all_is_stopped(monkeypatc
 def test_a_single_sample_eliminates_nothing():
     with pytest.raises(DataError, match="a single sample"):
         eliminate(make(), np.array([5]), folds=3)
+
+
+def test_trees_are_given_row_after_row_at_each_size(monkeypatch):
+    given, rank = [], elimination_paths.rank_and_score
+    monkeypatch.setattr(
+        elimination_paths,
+        "rank_and_score",
+        lambda X, y, tested, *rest, **how: given.append((X, tested)) or rank(X, y, tested, *rest, **how),
+    )
+    eliminate(make(), np.arange(120), step=4, folds=2)
+    # Twelve, eight, four columns and one, of two folds and of all.
+    assert [X.shape[1] for X, _ in given].count(8) == 3
+    assert all(array.flags.c_contiguous for pair in given for array in pair)

@@ -54,7 +54,8 @@ class Rotated:
         turned, self._basis = self._turned_wide() if self._wide else self._turned_long()
         self.squares = np.append(np.einsum("ij,ij->j", turned, turned), len(X))
         self.penalty = np.append(np.ones(turned.shape[1]), 0.0)
-        single = X.dtype == np.float32 and np.abs(turned).max(initial=0.0) < _LARGE
+        largest = max(turned.max(initial=0.0), -turned.min(initial=0.0))
+        single = X.dtype == np.float32 and largest < _LARGE
         self.rows = np.ones((len(X), turned.shape[1] + 1), np.float32 if single else np.float64)
         self.rows[:, :-1] = turned
 

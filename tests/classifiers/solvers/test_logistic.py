@@ -1,9 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from histokit.classifiers.estimators import converged, dump, load, scores
-from histokit.classifiers.solvers import logistic, newton
+from histokit.classifiers.solvers import common, logistic, newton
 
 SETTINGS = [{"C": c} for c in (1e-6, 1e-3, 0.1, 10.0, 100.0)]
 
@@ -118,3 +120,16 @@ def test_fit_has_scikit_learns_weights_and_can_be_stored(make, n, d, classes, cl
     again = load(dump({"estimator": estimator}))["estimator"]
     np.testing.assert_allclose(scores("logreg", again, X, 5), scores("logreg", expected, X, 5), atol=1e-5)
     np.testing.assert_array_equal(again.predict(X), expected.predict(X))
+
+
+def test_rows_that_are_turned_take_three_times_their_memory(monkeypatch):
+    monkeypatch.setattr(common, "BLOCK", 2**14)
+    X = np.random.default_rng(0).normal(size=(8000, 64)).astype(np.float32)
+    newton.Rotated(X[:100])
+    tracemalloc.start()
+    rotated = newton.Rotated(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Double precision while they are turned, and single precision that is kept.
+    assert rotated.rows.dtype == np.float32
+    assert peak <= 3.5 * X.nbytes
