@@ -90,8 +90,8 @@ class TorchvisionBackbone(LibraryBackbone):
     @property
     def _built_for(self) -> Mapping[str, Any]:
         """The size that the weights are of, as torchvision has it with them: its Vision Transformers take no other."""
-        sides = self.published.meta["min_size"]
-        return {self.size_option: sides[0]} if self.architecture.startswith("vit_") else {}
+        size = self.request.size or self.published.meta["min_size"][0]
+        return {self.size_option: size} if self.architecture.startswith("vit_") else {}
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
         return HEADS

@@ -91,6 +91,12 @@ def test_a_transformer_is_built_for_the_size_of_its_images(name, side):
     assert found.build().encoder.pos_embedding.shape[1] == (side // 16) ** 2 + 1
 
 
+def test_a_transformer_that_was_trained_is_built_for_the_size_that_it_was_trained_for():
+    """Its weights may have been a file of another tag, by whose name alone they were of another size."""
+    again = registry().backbone("torchvision:vit_b_32", "random", None, size=64)
+    assert again.build().encoder.pos_embedding.shape[1] == 2 * 2 + 1
+
+
 @pytest.mark.parametrize("size", ["x", "0"])
 def test_a_size_that_is_none_is_told(size):
     with pytest.raises(UsageError, match=f"asks for image_size={size}"):
