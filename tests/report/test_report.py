@@ -29,7 +29,8 @@ from histokit.store.split_records import split_rows
 from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
-from tests.evaluate.made_up import save
+from tests.evaluate.made_up import save, save_run
+from tests.evaluate.made_up_curves import ONE, save_curves
 from tests.evaluate.made_up_numbers import save_numbers
 from tests.study.small_study import FILE, draw, write_study
 from tests.toy import make_samples, make_store
@@ -374,6 +375,35 @@ def test_the_most_frequent_mistakes_stand_first(tmp_path: Path) -> None:
     _, *rows = Read(tmp_path / "r.html").table("Mistakes, the most frequent first")
     assert {(row[0], row[1]): int(row[2]) for row in rows} == wrong
     assert [int(row[2]) for row in rows] == sorted(wrong.values(), reverse=True) != list(wrong.values())
+
+
+def test_shares_are_of_what_has_a_label_and_folds_have_their_sizes(tmp_path: Path) -> None:
+    samples, X = make_samples(20)
+    samples = {"id": samples["id"], "label": ["a"] * 6 + ["b"] * 10 + [None] * 4}
+    store = make_store(tmp_path / "store", samples, {"a": X}, labels={"a": 6, "b": 10})
+    roles = {0: "test", 1: "test", 2: "val", 10: "test", 11: "test", 12: "val", 13: "val"}
+    store.save_split(Split("toy", "s", split_rows((0, 0, f"s{i}", roles.get(i, "train")) for i in range(16))))
+    (run,) = package.train(store, "toy", "net/a", classifier="knn", split="s", grid={"k": [1]})
+    page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
+    shares = [["a", "6", "0.3750"], ["b", "10", "0.6250"], ["no label", "4", "–"]]
+    assert page.table("Samples by class")[1:] == shares
+    assert page.table("Samples of 1 fold")[1:] == [["0", "0", "9", "3", "4"]]
+
+
+def test_pictures_are_described_from_the_worst_group_and_the_first_epoch_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    rows = [(0, "a", "a", -1.0, "z")]
+    for group, right in (("x", 1), ("y", 3), ("z", 4)):
+        rows += [(0, f"{group}{i}", "b", 1.0 if i < right else -1.0, group) for i in range(4)]
+    run = save_run(store, rows, created="2026-01-01")
+    page = Read(package.report(store, run, out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    assert any(each.endswith("from 0.25 in x to 1 in z") for each in page.descriptions)
+    trained = save_curves(store, ONE)
+    page = Read(package.report(store, trained, out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    # Of the first epoch two batches of 3 and one of 2, of the second one of 1.5 and two of 0.5.
+    (told,) = (each for each in page.descriptions if each.startswith("Training curves"))
+    assert "train loss from 2.67 to 0.833" in told
+    assert "val loss from 2.5 to 2" in told
 
 
 def test_numbers_are_reported_as_numbers(tmp_path: Path) -> None:
