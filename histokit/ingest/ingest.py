@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.datasets.walk import as_text
-from histokit.errors import DataError, HistokitError, StoreError, UsageError
+from histokit.errors import DataError, HistokitError, PluginError, StoreError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.dataset_record import alike_in, check_name, make_record
 from histokit.ingest.file_digests import FileDigests
@@ -20,7 +20,7 @@ from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.declared import plain
 from histokit.plugin.digests import canonical_json
-from histokit.plugin.guarded import Guarded
+from histokit.plugin.guarded import READ_BY, Guarded
 from histokit.plugin.manager import registry
 from histokit.plugin.reader_marks import READER_REVISION
 from histokit.protocol.named_split import replaced_notes
@@ -54,7 +54,8 @@ def ingest(
     ----------
     store : FeatureStore or path
     plugin : str or Dataset
-        Name of a dataset plugin, or a dataset that was made in Python.
+        Name of a dataset plugin, or a dataset that was made in Python; its images are read later by what is registered
+        under its name, with its options.
     root : path
         Folder of the data.
     name : str
@@ -78,6 +79,8 @@ def ingest(
     dataset = plugin if isinstance(plugin, Dataset) else registry().make_dataset(plugin, root, options or {})
     guarded = Guarded(dataset)
     guarded.check()
+    if isinstance(plugin, Dataset):
+        _refuse_other_reading(dataset)
     before = store.find_dataset(name)
     _check_path(guarded.resolve_root())
     try:
@@ -101,6 +104,26 @@ def ingest(
         forget_outdated(store, name, before.root != record.root)
     told = [note for split in splits for note in replaced_notes(store, split, former.get(split.name))]
     return dataclasses.replace(kept, warnings=(*kept.warnings, *told)) if told else kept
+
+
+def _refuse_other_reading(dataset: Dataset) -> None:
+    """Raise where images would be read otherwise than by a dataset that was made in Python.
+
+    Its class may be derived from the one that is registered under its name, or its attributes set from outside.
+    """
+    try:
+        opened = registry().make_dataset(dataset.name, dataset.root, dataset.options)
+    except HistokitError:
+        # Told where images are read; what is done without them goes on.
+        return
+    differing = ["read()"] if type(opened).read is not type(dataset).read else []
+    differing += [name for name in READ_BY if getattr(opened, name) != getattr(dataset, name)]
+    if differing:
+        raise PluginError(
+            f"The images of this {type(dataset).__name__!r} would be read by the dataset plugin {dataset.name!r}, which"
+            f" has another {' and another '.join(differing)}.",
+            next="Register its class as a plugin, with a name of its own and what it needs in its constructor.",
+        )
 
 
 def _check_path(root: Path) -> None:

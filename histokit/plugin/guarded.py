@@ -17,8 +17,11 @@ from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
 
-#: By which samples are kept and images are read later, where nobody asks for the samples first.
-_READ_BY = ("name", "version", "root", "options", "columns", "channels", "bits", "scale", "scale_over", "file_channels")
+#: Attributes by which images are read.
+READ_BY = ("channels", "bits", "scale", "scale_over", "file_channels")
+
+#: Those, and the ones by which samples are kept: images are read later, where nobody asks for the samples first.
+_KNOWN_FIRST = ("name", "version", "root", "options", "columns", *READ_BY)
 
 
 class Guarded:
@@ -61,7 +64,7 @@ class Guarded:
             If it cannot be kept as JSON.
         """
         with self.caller.call("fit()"):
-            before = self._read_by()
+            before = self._known_first()
             state = self.dataset.fit()
         if not self.caller.ours:
             self._refuse_change("fit()", before)
@@ -89,7 +92,7 @@ class Guarded:
             If one of them is none, or has a field of another type; or if an attribute changes by which it is read.
         """
         with self.caller.call("samples()"):
-            before = self._read_by()
+            before = self._known_first()
             found = self.dataset.samples()
         items = self.caller.items("samples()", found)
         if self.caller.ours:
@@ -103,8 +106,8 @@ class Guarded:
             yield self._plain(number, sample, columns, files)
         self._refuse_change("samples()", before)
 
-    def _read_by(self) -> dict[str, Any]:
-        return {name: copy(getattr(self.dataset, name)) for name in _READ_BY}
+    def _known_first(self) -> dict[str, Any]:
+        return {name: copy(getattr(self.dataset, name)) for name in _KNOWN_FIRST}
 
     def _refuse_change(self, method: str, before: Mapping[str, Any]) -> None:
         """Raise where a method changed an attribute; others, such as the classes, may be found out by it."""

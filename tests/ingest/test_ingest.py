@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 import histokit
+from histokit.datasets.folder import Folder
 from histokit.errors import DataError, PluginError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin import Dataset, PublishedSplit, Sample
@@ -180,6 +183,34 @@ def test_content_moves_with_the_reader_but_not_with_labels(store: FeatureStore, 
     boxed = digests(store)
     histokit.ingest(store, Inverted(one_image, rows=[{}]), name="d")
     assert len({plain["0"], boxed["0"], digests(store)["0"]}) == 3
+
+
+def test_images_that_the_plugin_of_the_name_would_read_otherwise_are_refused(store: FeatureStore, images: Path) -> None:
+    class Inverted(Folder):
+        def read(self, sample: Sample) -> Any:
+            return 255 - super().read(sample)
+
+    class Deep(Folder):
+        channels = ("r", "g", "b")
+
+    class Fewer(Folder):
+        def samples(self) -> Iterator[Sample]:
+            return islice(super().samples(), 1)
+
+    told = Folder(images, **OPTIONS)
+    told.bits = 12
+    for dataset, what in (
+        (Inverted(images, **OPTIONS), "read()"),
+        (Deep(images, **OPTIONS), "channels"),
+        (told, "bits"),
+    ):
+        message = (
+            f"The images of this {type(dataset).__name__!r} would be read by the dataset plugin 'folder', which has"
+        )
+        with pytest.raises(PluginError, match=re.escape(f"{message} another {what}.")):
+            histokit.ingest(store, dataset, name="d")
+    assert histokit.ingest(store, Fewer(images, **OPTIONS), name="d").count == 1
+    assert histokit.ingest(store, Folder(images, **OPTIONS), name="d").count > 1
 
 
 def test_a_dataset_ingested_again_loses_no_splits(store: FeatureStore, images: Path) -> None:
