@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.errors import counted_values, some
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.outer_folds import OuterFold
@@ -80,9 +81,11 @@ def _divided(
 ) -> tuple[Rows, Rows, tuple[str, ...]]:
     if not validate:
         return rows, np.empty(0, np.intp), ()
-    if len(val) and len(val) < len(rows):
-        return np.setdiff1d(rows, val), val, ()
     problem = experiment.problem
+    if len(val) and len(val) < len(rows):
+        fit = np.setdiff1d(rows, val)
+        both = set[str]() if problem.groups is None else {*problem.groups[fit]} & {*problem.groups[val]}
+        return fit, val, (_not_apart(sorted(both), experiment.group),) if both else ()
     groups = None if problem.groups is None else problem.groups[rows]
     labels = problem.target.strata(problem.y[rows], _VALIDATION_FOLDS) if problem.numbers else experiment.labels[rows]
     try:
@@ -91,6 +94,13 @@ def _divided(
         return rows, np.empty(0, np.intp), ("a training set is one group: the last epoch was taken",)
     val_fold = _most_alike(labels, fold)
     return rows[fold != val_fold], rows[fold == val_fold], ()
+
+
+def _not_apart(both: Sequence[str], group: str | None) -> str:
+    """Say that samples of the same groups are trained on and choose the epoch."""
+    count = counted_values(len(both), group or "group")
+    do = "train and validate" if len(both) > 1 else "trains and validates"
+    return f"{count} {do} ({some(list(both), 3)}): the epoch is chosen by images like those that are trained on"
 
 
 def _most_alike(labels: NDArray[Any], fold: NDArray[np.intp]) -> int:

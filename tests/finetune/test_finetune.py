@@ -578,6 +578,23 @@ def test_each_fold_may_take_the_features_of_its_own_network(data: FeatureStore) 
         train(*question, **asked, fold_networks=True, selection="abcd")
 
 
+def test_groups_that_train_and_validate_are_told(data: FeatureStore, tmp_path: Path) -> None:
+    patients = data.samples("cells").select(["id", "patient"]).to_pylist()
+    roles = {"p1": ("train", "val"), "p2": ("train", "train"), "p3": ("val", "val"), "p4": ("test", "test")}
+    for name, of in (("mixed", roles), ("apart", roles | {"p1": ("train", "train")})):
+        lines = (f"{row['id']},{of[row['patient']][place % 2]}" for place, row in enumerate(patients))
+        (tmp_path / "roles.csv").write_text("\n".join(["id,role", *lines]))
+        split(data, "cells", name, from_file=tmp_path / "roles.csv")
+    asked: dict[str, Any] = {"weights": "random", "settings": {"epochs": 1}, "workers": 0}
+    told = "1 patient trains and validates (p1): the epoch is chosen by images like those that are trained on"
+    (run,) = finetune(data, "cells", "tiny", split="mixed", **asked)
+    assert f"{told} (1 of 1 training sets)" in run.notes
+    assert not any(told in note for note in finetune(data, "cells", "tiny", split="apart", **asked)[0].notes)
+    # The last epoch needs no validation: all of these are trained on.
+    (last,) = finetune(data, "cells", "tiny", split="mixed", **{**asked, "settings": {"choose_epoch": "last"}})
+    assert not any(told in note for note in last.notes)
+
+
 def test_only_networks_of_all_training_samples_are_replaced_by_those_of_folds(data: FeatureStore) -> None:
     quick = {"stages.1.epochs": 1, "stages.2.epochs": 1}
     split(data, "cells", name="two", folds=2)

@@ -66,6 +66,7 @@ def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whate
         features=SimpleNamespace(sample_ids=list("abcde")),
         folds=[SimpleNamespace(fold=fold, train=rows, test=np.array([], np.intp))],
         training=rows,
+        problem=SimpleNamespace(groups=None),
     )
     (part,) = training_parts(experiment, True, 0)
     assert (part.name, part.fit.tolist(), part.val.tolist()) == ("1.2", [0, 2, 3], [1, 4])
