@@ -142,13 +142,16 @@ def group_notes(store: Store, run: RunRecord, samples: FeatureSet, seen: Collect
     run : RunRecord
         That trained the model.
     samples : FeatureSet
-        What is predicted. Their groups are the values of the column that the dataset of the training is grouped by.
+        What is predicted. Their groups are the values of the column that the split of the training kept apart.
     seen : collection of bytes
         Digests of what the model was trained on.
     """
     dataset = store.find_dataset(run.dataset)
-    column = dataset.group if dataset is not None else None
+    column = (run.group or dataset.group) if dataset is not None else None
     if column is None or column not in samples.samples.column_names:
+        return []
+    # The dataset may have been ingested anew without it.
+    if column not in store.database.schema(f"samples.{run.dataset}").names:
         return []
     rows = store.samples(run.dataset, ["content", column]).to_pydict()
     pairs = zip(rows["content"], rows[column], strict=True)

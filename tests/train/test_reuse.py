@@ -203,6 +203,21 @@ def test_groups_that_were_trained_on_are_told_of_where_they_were_read_as_numbers
     assert note.startswith("6 of 8 samples are of 6 slides that the model was trained on, too (0, 1, 2 and 3 more)")
 
 
+def test_groups_are_those_that_the_split_of_the_model_kept_apart(toy):
+    # Two slides of each patient: other slides of the same patients are predicted.
+    samples, X = make_samples(patient=[f"Q{i % 6 % 3}" for i in range(60)])
+    store = make_store(toy.uri, samples, {"last": X}, name="slides")
+    split(store, "slides", "patients", group="patient", folds=3)
+    (run,) = train(store, "slides", "net/last", "knn", split="patients", **FAST)
+    more, X = make_samples(n=30, seed=7, patient=[f"Q{i % 5}" for i in range(30)])
+    more |= {"id": [f"n{i}" for i in range(30)], "slide": [f"R{i % 5}" for i in range(30)]}
+    make_store(toy.uri, more, {"last": X}, name="new")
+    assert predict_features(store, run, store.features("new", "net/last")).notes == [
+        "18 of 30 samples are of 3 patients that the model was trained on, too (Q0, Q1, Q2): where these are the same, "
+        "scores may be too good"
+    ]
+
+
 def test_a_unit_with_one_image_that_was_trained_on_is_told_of(toy):
     units, X = make_samples(n=60, slides=12)
     units["label"] = ["ab"[int(slide[1:]) % 2] for slide in units["slide"]]
