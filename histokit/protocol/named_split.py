@@ -140,6 +140,8 @@ def split(
 def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) -> list[str]:
     """Say which runs and selections are on the split of a header, of which another one took the place.
 
+    Also that it was the one that the data came with.
+
     Parameters
     ----------
     store : Store
@@ -154,8 +156,12 @@ def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) 
         [each.id for each in listed if (each.split, each.split_digest) == (made.name, before["digest"])]
         for listed in (store.runs(made.dataset), store.each_selection(made.dataset))
     )
+    theirs = [
+        f"the split {made.name!r} that the data came with is not to be had any more: to have it, ingest the data under "
+        "another --name"
+    ] * (before["source"] == "published" != made.source)
     if not runs and not selections:
-        return []
+        return theirs
     there = [counted(len(runs), "run", "runs") + f" ({some(runs)})"] * bool(runs)
     there += [counted(len(selections), "selection", "selections") + f" ({some(selections)})"] * bool(selections)
     other = Split(rows=SPLIT_SCHEMA.empty_table(), **{key: each for key, each in before.items() if key != "digest"})
@@ -164,8 +170,9 @@ def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) 
     if before["source"] == made.source == "published":
         both = "to have both, ingest the data as they are now under another --name"
     return [
+        *theirs,
         f"the split {made.name!r} took the place of another one, whose folds {' and '.join(there)} of it keep: they "
-        f"are not paired with runs on this one; {both}"
+        f"are not paired with runs on this one; {both}",
     ]
 
 

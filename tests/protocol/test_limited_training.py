@@ -213,3 +213,9 @@ def test_what_cannot_be_drawn_within(toy, monkeypatch):
     monkeypatch.setattr(split_drawing, "MOST_ROWS", 50)
     with pytest.raises(DataError, match="would have 60 rows"):
         histokit.split(toy, "toy", "few", within="published", train_per_class=2, repeats=3)
+
+
+def test_a_split_that_takes_the_place_of_the_one_of_the_data_says_so(toy):
+    for folds, told in ((2, True), (3, False)):
+        notes = histokit.split(toy, "toy", "published", folds=folds).params["notes"]
+        assert any(note.startswith("the split 'published' that the data came with is") for note in notes) is told

@@ -258,6 +258,7 @@ def test_a_split_of_ones_own_stands_in_place_of_a_published_one(toy: FeatureStor
     record = toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [published])
     toy.save_split(mine, published.digest)
     assert toy.split("toy", "paper").source == "generated"
+    assert verify(toy).findings == ()
     toy.save_dataset(record, toy.samples("toy"), FILE_SCHEMA.empty_table(), [])
     assert [split.digest for split in toy.splits("toy")] == [mine.digest]
 
