@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -112,6 +113,60 @@ def test_vectors_are_made_anew_where_another_level_changed(tmp_path: Path) -> No
     assert computed(None) == (1, 0)
     assert computed(None) == (0, 1)
     assert computed(halved(PIXELS) // 2 + 64) == (1, 0)
+
+
+def test_a_level_counts_though_its_name_says_nothing_of_dicom(tmp_path: Path) -> None:
+    # As archives export them; OpenSlide finds it, and boxes are in its pixels.
+    path, store = series(tmp_path / "slides", "s", 1), histokit.open_store(tmp_path / "store")
+    finest = path.rename(path.with_suffix(""))
+
+    def computed() -> tuple[int, int]:
+        histokit.ingest(store, "slides", tmp_path / "slides", name="s", options={"size": "64", "min_tissue": "0.95"})
+        (table, *_) = histokit.extract(store, "s", "texture", layers="stain").tables
+        return table["computed"], table["cached"]
+
+    assert computed() == (4, 0)
+    write_dicom_level(finest, PIXELS + np.uint8(1), 0.5, series="1.2.3.1")
+    assert computed() == (4, 0)
+
+
+def test_a_series_is_one_slide_whatever_suffix_a_pattern_names(tmp_path: Path) -> None:
+    for file in series(tmp_path, "s", 1).parent.iterdir():
+        file.rename(file.with_suffix(".ima"))
+    (tmp_path / "s" / "notes.ima").write_bytes(b"x" * 200)
+    samples, dataset = read(tmp_path, pattern="{patient}/*.ima", min_tissue=0.95)
+    assert [(s.image, s.box[:2]) for s in samples] == [(("s/z.ima",), place) for place in TISSUE]
+    (warning,) = dataset.warnings
+    assert warning.startswith("The slide s/notes.ima gives no tile: notes.ima cannot be opened: ")
+
+
+def test_a_series_in_several_folders_is_told(tmp_path: Path) -> None:
+    path = series(tmp_path, "1", 1)
+    (tmp_path / "2").mkdir()
+    path.with_stem("a").rename(tmp_path / "2" / "a.dcm")
+    series(tmp_path, "3", 3)
+    _, dataset = read(tmp_path, mpp=1)
+    assert dataset.warnings == [
+        "DICOM: 1 series lies in several folders, each of which is taken for a slide, for example 1/z.dcm, 2/a.dcm: "
+        "where these are parts or copies of one slide, leave one folder with all of its files"
+    ]
+
+
+def test_a_folder_is_listed_anew_only_where_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write_dicom(tmp_path / f"{number}.dcm", PIXELS, 0.5, levels=2, series=f"1.2.3.{number}")
+    dataset, listed = Slides.from_options(tmp_path, {}), []
+    plain = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or plain(path))
+    for number in (0, 1, 2, 0, 1, 2):
+        assert dataset.files_beside(tmp_path / f"{number}.dcm") == [tmp_path / f"{number}-1.dcm"]
+    assert listed == [tmp_path]
+    write_dicom_level(tmp_path / "more.dcm", PIXELS, 0.5, series="1.2.3.1", kind="LABEL")
+    os.utime(tmp_path, ns=(0, 0))
+    assert dataset.files_beside(tmp_path / "1.dcm") == [tmp_path / "1-1.dcm", tmp_path / "more.dcm"]
+    # Written in place, which changes no folder.
+    write_dicom_level(tmp_path / "more.dcm", PIXELS, 0.5, series="1.2.3.2222", kind="LABEL")
+    assert dataset.files_beside(tmp_path / "1.dcm") == [tmp_path / "1-1.dcm"]
 
 
 def test_tiles_that_a_file_cut_short_lacks_are_put_aside(tmp_path: Path) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histokit.datasets.whole_slides.opened import DICOM_SUFFIXES, SLIDE_SUFFIXES
 from histokit.errors import UsageError
 from histokit.files import suffix_of
 from histokit.plugin.digests import FileState, state_of
 
-#: What DICOM files end in.
-DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
+#: What stands behind the first 128 bytes.
+_MAGIC = b"DICM"
 
 #: VL Whole Slide Microscopy Image Storage (DICOM PS3.4, B.5).
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -29,9 +31,16 @@ class DicomFile(NamedTuple):
     pixels: int
 
 
-def is_dicom(path: str) -> bool:
-    """Return whether a file is one of DICOM, by its name."""
-    return suffix_of(path) in DICOM_SUFFIXES
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is one of DICOM: by its name, or by its content where the name says nothing of slides."""
+    suffix = suffix_of(path.name)
+    if suffix in SLIDE_SUFFIXES:
+        return suffix in DICOM_SUFFIXES
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(132)[128:] == _MAGIC
+    return False
 
 
 def dicom_file(path: Path) -> DicomFile | None:
@@ -49,8 +58,11 @@ def dicom_file(path: Path) -> DicomFile | None:
 
 @lru_cache(maxsize=1 << 16)
 def _read(path: Path, state: FileState) -> DicomFile | None:
-    read_partial = _load_pydicom()
     with path.open("rb") as file:
+        if file.read(132)[128:] != _MAGIC:
+            return None
+        file.seek(0)
+        read_partial = _load_pydicom()
         try:
             found = read_partial(file, stop_when=lambda tag, *_: tag > _LAST)
             if found.SOPClassUID != _WHOLE_SLIDE:
@@ -96,10 +108,28 @@ def finest_levels(paths: Iterable[Path]) -> tuple[dict[Path, str], list[Path]]:
 
 
 def files_of_series(path: Path) -> Iterator[Path]:
-    """Yield the other files of a slide, in order."""
+    """Yield the other files of a slide, in order, whatever they are called: so does OpenSlide find them."""
     own = dicom_file(path)
-    for file in sorted(path.parent.iterdir()):
-        if own and is_dicom(file.name) and file != path and file.is_file():
-            found = dicom_file(file)
-            if found and found.series == own.series:
-                yield file
+    if own is None:
+        return
+    for file in _by_series(path.parent, state_of(path.parent.stat())).get(own.series, ()):
+        # Other files may have been written into those that were there.
+        if file != path and _series_of(file) == own.series:
+            yield file
+
+
+@lru_cache(maxsize=1 << 10)
+def _by_series(folder: Path, state: FileState) -> Mapping[str, Sequence[Path]]:
+    """Return the files of each series in a folder: it is asked for each tile, and there may be thousands."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in sorted(folder.iterdir()):
+        if series := _series_of(file):
+            found[series].append(file)
+    return dict(found)
+
+
+def _series_of(file: Path) -> str | None:
+    with suppress(OSError):
+        if file.is_file() and (found := dicom_file(file)):
+            return found.series
+    return None

@@ -48,7 +48,7 @@ def files_beside(path: Path) -> Iterator[Path]:
     elif suffix in _LISTED_BY:
         names = set(re.findall(r"=\s*([^\s=/\\]+\.[A-Za-z0-9]+)\s*$", path.read_text(errors="replace"), re.MULTILINE))
         yield from sorted(file for name in names if (file := path.parent / name).is_file())
-    elif is_dicom(path.name):
+    elif is_dicom(path):
         yield from files_of_series(path)
 
 

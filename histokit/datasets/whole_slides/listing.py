@@ -160,13 +160,23 @@ class SlideListing:
 
     def _once(self, files: list[_Listed]) -> list[_Listed]:
         """Return the files, of those of a slide in DICOM that of its finest level alone."""
-        paths = {self.root / on_disk: path for path, on_disk, _ in files if is_dicom(path)}
+        paths = {file: path for path, on_disk, _ in files if is_dicom(file := self.root / on_disk)}
         slides, others = finest_levels(paths)
         self._series = {paths[file]: series for file, series in slides.items()}
         if others:
             what = counted(len(others), "file is", "files are")
             self.remarks.append(f"DICOM: {what} not of a slide, or damaged, for example {paths[others[0]]!r}")
-        return [file for file in files if not is_dicom(file[0]) or file[0] in self._series]
+        folders = Counter(self._series.values())
+        parted = {series: path for path, series in self._series.items() if series and folders[series] > 1}
+        if parted:
+            what, some_of = counted(len(parted), "series lies", "series lie"), next(iter(parted))
+            examples = some(sorted(path for path, series in self._series.items() if series == some_of))
+            self.remarks.append(
+                f"DICOM: {what} in several folders, each of which is taken for a slide, for example {examples}: "
+                "where these are parts or copies of one slide, leave one folder with all of its files"
+            )
+        left_out = set(paths.values()).difference(self._series)
+        return [file for file in files if file[0] not in left_out]
 
     def _names(self, paths: list[str]) -> dict[str, str]:
         """Return the name of each slide: its path without suffix, or with it where two would have the same.

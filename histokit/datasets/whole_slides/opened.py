@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from histokit.datasets.whole_slides.dicom import DICOM_SUFFIXES
 from histokit.datasets.whole_slides.openslide_pyramid import OpenSlidePyramid, load_openslide
 from histokit.datasets.whole_slides.pyramid import Pyramid
 from histokit.datasets.whole_slides.tiff_facts import scanner
@@ -20,6 +19,9 @@ from histokit.errors import DataError, first_line
 from histokit.files import oddity, suffix_of
 from histokit.plugin.digests import FileState, state_of
 from histokit.plugin.signatures import refuse_stand_in
+
+#: What DICOM files end in.
+DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
 
 #: Of files; others that OpenSlide reads have to be named by a pattern.
 SLIDE_SUFFIXES = DICOM_SUFFIXES.union(
