@@ -55,6 +55,13 @@ def test_a_series_is_one_slide_which_is_called_as_its_folder(tmp_path: Path) -> 
     np.testing.assert_array_equal(dataset.read(coarse), halved(PIXELS)[64:, 64:])
 
 
+def test_a_series_that_lies_in_two_folders_is_two_slides(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        series(tmp_path, f"{patient}/SM", 1)
+    samples, _ = read(tmp_path, pattern="{patient}/**", min_tissue=0.95)
+    assert [(s.image, s.box[:2]) for s in samples] == [((f"p{n}/SM/z.dcm",), place) for n in (1, 2) for place in TISSUE]
+
+
 def test_several_series_in_a_folder_are_called_as_their_files(tmp_path: Path) -> None:
     for number in (1, 2):
         write_dicom(tmp_path / "export" / f"{number}.dcm", PIXELS, 0.5, series=f"1.2.3.{number}")

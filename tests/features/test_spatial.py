@@ -26,7 +26,7 @@ def tiles(folder: Path, boxes=BOXES, slides=SLIDES, mpp=0.5, plugin="slides", **
         "label": list("abab"),
         "image": [[slide] for slide in slides],
         "box": [box and list(box) for box in boxes],
-        "mpp": [mpp] * 4,
+        "mpp": mpp if isinstance(mpp, list) else [mpp] * 4,
         "slide_mpp": [0.2501] * 4,
         **columns,
     }
@@ -125,6 +125,21 @@ def test_tiles_of_other_plugins_are_of_their_own_size(tmp_path: Path) -> None:
         assert file["coords"].attrs["overlap"] == 0
 
 
+@pytest.mark.parametrize(
+    ("mpp", "target", "slide"), [(0.5, 20, 40), (0.3, 20, 80), (0.6, 10, 20), (1.2, 5, 10), (2.4, 1, 5)]
+)
+def test_slides_that_say_no_resolution_have_that_of_their_tiles(
+    tmp_path: Path, mpp: float, target: int, slide: int
+) -> None:
+    # A tile of 448 pixels of the slide was brought to 224: the slide is twice as fine. Where TRIDENT changes from one
+    # magnification to the next, the coarser one counts.
+    store = tiles(tmp_path / "s", mpp=mpp, slide_mpp=[None] * 4)
+    (path,) = export_slides(store.features("toy", "net/one", where="id = 't2'"), tmp_path / "o", "trident")
+    with h5py.File(path) as file:
+        attributes = file["coords"].attrs
+        assert (attributes["target_magnification"], attributes["level0_magnification"]) == (target, slide)
+
+
 def test_slides_of_one_name(tmp_path: Path) -> None:
     store = tiles(tmp_path / "s", slides=["x/a.svs", "x/a.svs", "y/A.svs", "y/b.svs"])
     found = export_slides(store.features("toy", "net/one"), tmp_path / "o", "stamp")
@@ -137,6 +152,7 @@ def test_slides_of_one_name(tmp_path: Path) -> None:
         ({"boxes": [None, *BOXES[1:]]}, "'x/a.svs' have no box"),
         ({"boxes": [(0, 0, 9, 9), *BOXES[1:]]}, "tiles of 'x/a.svs' are of 9 to 449 pixels"),
         ({"mpp": None}, "tiles of 'x/a.svs' have no resolution"),
+        ({"mpp": [0.5, 0.25, 0.5, 0.5]}, "tiles of 'x/a.svs' have 2 resolutions"),
     ],
 )
 def test_what_files_of_slides_cannot_hold(tmp_path: Path, changes: dict, words: str) -> None:
