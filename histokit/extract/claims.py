@@ -112,10 +112,10 @@ class Claims:
         if self.notes:
             # The thread that gives claims back may find out at the same time.
             return
-        self.notes.append(
-            f"The file system of the store takes no locks ({error.strerror}): "
-            "several processes at once may push the same images through."
-        )
+        what = "The file system of the store takes no locks"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            what = f"{CLAIMS} of the store is not to be written by this user"
+        self.notes.append(f"{what} ({error.strerror}): several processes at once may push the same images through.")
 
     def close(self) -> None:
         """Give back all claims."""

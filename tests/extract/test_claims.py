@@ -185,6 +185,19 @@ def test_without_locks_extraction_goes_on_and_says_so(
     ]
 
 
+def test_a_file_of_claims_that_is_not_to_be_written_is_not_taken_for_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refused)
+    assert Claims(tmp_path).notes == [
+        "claims.lock of the store is not to be written by this user (Permission denied): several processes at once may "
+        "push the same images through."
+    ]
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_locks_that_cannot_be_given_back_end_nothing(
     store: FeatureStore, table: str, monkeypatch: pytest.MonkeyPatch, at_once: bool
