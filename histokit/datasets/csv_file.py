@@ -12,6 +12,7 @@ import pyarrow as pa
 from histokit.datasets.cells import MISSING
 from histokit.datasets.walk import IMAGE_SUFFIXES
 from histokit.errors import DataError, first_line
+from histokit.files import suffix_of
 from histokit.plugin.signatures import refuse_stand_in
 
 _SEPARATORS = (",", ";", "\t")
@@ -88,8 +89,8 @@ def _check_header(path: Path, table: pa.Table) -> None:
     """
     names = [name.strip() for name in table.column_names]
     for place, name in enumerate(names):
-        end = name[name.rfind(".") :].lower()
-        if end in IMAGE_SUFFIXES and len(table) and str(table.column(place)[0]).strip().lower().endswith(end):
+        first = str(table.column(place)[0]).strip() if len(table) else ""
+        if all(suffix_of(text) in IMAGE_SUFFIXES for text in (name, first)):
             others = iter(["label", *(f"column{number}" for number in range(3, len(names) + 1))])
             above = ",".join("image" if each == place else next(others) for each in range(len(names)))
             raise DataError(

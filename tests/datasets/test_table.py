@@ -143,6 +143,7 @@ def test_samples_may_be_grouped_by_the_column_of_their_paths(root):
     ("rows", "above"),
     [
         (["n001.TIF,Normal", "n002.tif,Normal"], "image,label"),
+        (["n001.TIF,Normal", "n002.jpg,Normal"], "image,label"),
         (["1,1, a/b.png ", "2,2,c.png"], "label,column3,image"),
     ],
 )
