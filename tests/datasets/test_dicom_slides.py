@@ -14,6 +14,7 @@ from drawn_slides import draw, halved, write_aperio, write_dicom, write_dicom_le
 from pydicom import dcmread
 
 import histokit
+from histokit.datasets.whole_slides.digests import slide_digest
 from histokit.datasets.whole_slides.slides import Slides
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
@@ -60,6 +61,15 @@ def test_a_series_that_lies_in_two_folders_is_two_slides(tmp_path: Path) -> None
         series(tmp_path, f"{patient}/SM", 1)
     samples, _ = read(tmp_path, pattern="{patient}/**", min_tissue=0.95)
     assert [(s.image, s.box[:2]) for s in samples] == [((f"p{n}/SM/z.dcm",), place) for n in (1, 2) for place in TISSUE]
+
+
+def test_another_series_in_its_folder_makes_no_other_slide(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "1.dcm", PIXELS, 0.5, levels=2, series="1.2.3.1")
+    before = slide_digest(path)
+    write_dicom(tmp_path / "2.dcm", PIXELS, 0.5, series="1.2.3.2")
+    assert slide_digest(path) == before
+    write_dicom_level(tmp_path / "3.dcm", PIXELS, 0.5, series="1.2.3.1", kind="LABEL")
+    assert slide_digest(path) != before
 
 
 def test_several_series_in_a_folder_are_called_as_their_files(tmp_path: Path) -> None:

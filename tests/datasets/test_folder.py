@@ -391,6 +391,7 @@ class TestLabelsInATable:
             ("slid,label\ns2,1\n", UsageError, "no column 'slide'"),
             ("slide,label,mpp\ns1,1,0.5\ns2,1,fine\n", DataError, "Row 2 of the table .* has mpp='fine'"),
             ("slide,label\ns2,1\ns1,0\ns2,0\n", DataError, "contradict each other for slide='s2': 1 and 3"),
+            ("slide,label,stain\ns2,1,a\ns1,0,a\ns2,1,b\n", DataError, "contradict each other for slide='s2': 1 and 3"),
             ("slide,label\ns2,1,3,4\n", DataError, "cannot be read"),
             ("", DataError, "cannot be read"),
         ],
