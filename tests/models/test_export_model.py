@@ -181,6 +181,13 @@ def test_a_network_and_features_of_a_trained_network_need_no_run(
         wanted = expected[run_id]
         np.testing.assert_allclose([found[i] for i in wanted], list(wanted.values()), rtol=0, atol=1e-5)
         assert any("were in the training of the network run:" in note for note in done.notes)
+    bad = next(iter(wanted))
+    (images / bad).write_bytes(b"no image")
+    for run_id, folder in folders.items():
+        done = histokit.predict(other, str(folder), "e", device="cpu", allow_missing=True, force=True)
+        found, wanted = by_id(other, done), {i: row for i, row in expected[run_id].items() if i != bad}
+        assert found.keys() == wanted.keys()
+        np.testing.assert_allclose([found[i] for i in wanted], list(wanted.values()), rtol=0, atol=1e-5)
 
 
 def test_a_network_of_a_folder_needs_no_folder(
