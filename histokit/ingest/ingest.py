@@ -116,7 +116,7 @@ def _refuse_other_reading(dataset: Dataset) -> None:
     except HistokitError:
         # Told where images are read; what is done without them goes on.
         return
-    differing = ["read()"] if type(opened).read is not type(dataset).read else []
+    differing = [] if _are_alike(type(opened).read, type(dataset).read) else ["read()"]
     differing += [name for name in READ_BY if getattr(opened, name) != getattr(dataset, name)]
     if differing:
         raise PluginError(
@@ -124,6 +124,16 @@ def _refuse_other_reading(dataset: Dataset) -> None:
             f" has another {' and another '.join(differing)}.",
             next="Register its class as a plugin, with a name of its own and what it needs in its constructor.",
         )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Return whether two methods are one, or the same lines of a file that was loaded twice, such as by `reload`."""
+    names = [method.__qualname__ for method in (one, other) if hasattr(method, "__code__")]
+    if one is other or len(names) < 2:
+        return one is other
+    files = one.__code__.co_filename, other.__code__.co_filename
+    # What is made by a function may differ in what that was given.
+    return one.__code__ == other.__code__ and len({*names}) == len({*files}) == 1 and "<locals>" not in names[0]
 
 
 def _check_path(root: Path) -> None:

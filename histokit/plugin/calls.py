@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from histokit import interruption, streams
 from histokit.errors import ExitCode, HistokitError, PluginError, shortened
 from histokit.plugin.digests import canonical_json
-from histokit.plugin.kept_streams import kept_streams
+from histokit.plugin.kept_streams import go_to, kept_streams, working_folder
 
 T = TypeVar("T")
 
@@ -132,16 +132,21 @@ def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
     """Yield what a plugin yields; each step is a call into it."""
     with plugin_call(owner, method):
         iterator = iter(items)
+    folder = None
     while True:
         with plugin_call(owner, method):
+            # Between two items as well it stays where it went: what it walks over may be named from there.
+            go_to(folder)
             try:
                 item = next(iterator)
             except StopIteration as end:
                 within = end.__traceback__ and end.__traceback__.tb_next
-                if within is None or within.tb_frame.f_code.co_name == "__next__":
+                # The second is that of the pools of multiprocessing.
+                if within is None or within.tb_frame.f_code.co_name in ("__next__", "next"):
                     return
                 # As within generators: a function of map() that finds nothing by next() is no end of what it maps.
                 raise RuntimeError("StopIteration before the end").with_traceback(within) from end
+            folder = working_folder()
         yield item
 
 

@@ -50,7 +50,7 @@ def kept_streams() -> Iterator[None]:
     with _lock:
         _count += 1
         if _count == 1:
-            _folder = _working_folder()
+            _folder = working_folder()
             _kept.update((name, _Stream(name, getattr(sys, name))) for name in ("stdout", "stderr"))
         _put_back()
     _here.inside += 1
@@ -66,17 +66,22 @@ def kept_streams() -> Iterator[None]:
             _put_back()
             if not _count:
                 _kept.clear()
-                if _folder and _folder != _working_folder():
-                    with suppress(OSError):
-                        os.chdir(_folder)
+                with suppress(OSError):
+                    go_to(_folder)
 
 
-def _working_folder() -> str | None:
+def working_folder() -> str | None:
     """Return the working folder, or none where it was removed."""
     try:
         return os.getcwd()
     except OSError:
         return None
+
+
+def go_to(folder: str | None) -> None:
+    """Make a folder the working folder, if one is given."""
+    if folder and folder != working_folder():
+        os.chdir(folder)
 
 
 def _put_back() -> None:

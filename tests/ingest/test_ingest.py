@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -17,6 +18,8 @@ from histokit.datasets.folder import Folder
 from histokit.errors import DataError, PluginError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin import Dataset, PublishedSplit, Sample
+from histokit.plugin.manager import added_plugin
+from tests.lab_plugin import Plugin
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -211,6 +214,25 @@ def test_images_that_the_plugin_of_the_name_would_read_otherwise_are_refused(sto
             histokit.ingest(store, dataset, name="d")
     assert histokit.ingest(store, Fewer(images, **OPTIONS), name="d").count == 1
     assert histokit.ingest(store, Folder(images, **OPTIONS), name="d").count > 1
+
+
+def test_a_dataset_whose_file_was_loaded_twice_is_read_by_the_same_lines(
+    store: FeatureStore, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.py").write_text(
+        "from histokit.datasets.folder import Folder\n"
+        "class Mine(Folder):\n"
+        '    """Images of a lab."""\n'
+        '    name = "lab"\n'
+        "    def read(self, sample):\n"
+        "        return super().read(sample)\n"
+    )
+    first, again = (runpy.run_path(str(tmp_path / "lab.py"))["Mine"] for _ in range(2))
+    with added_plugin(Plugin(first), "labplugin"):
+        assert histokit.ingest(store, again(images, **OPTIONS), name="d").count > 1
+        (tmp_path / "lab.py").write_text((tmp_path / "lab.py").read_text().replace("return ", "return 255 - "))
+        with pytest.raises(PluginError, match=re.escape("another read().")):
+            histokit.ingest(store, runpy.run_path(str(tmp_path / "lab.py"))["Mine"](images, **OPTIONS), name="d")
 
 
 def test_a_dataset_ingested_again_loses_no_splits(store: FeatureStore, images: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,16 @@ def test_a_function_that_finds_nothing_does_not_end_the_samples(images: Path, ca
                 raise StopIteration
             return self.left.pop()
 
+    class Pooled(Lab):
+        def samples(self):
+            return pool.imap(lambda name: Sample(name, (f"{name}.png",), label=name), "ab")
+
     assert ingest(images, Mapped) == 3
     assert "failed in samples(): RuntimeError: StopIteration before the end" in last_message(capsys)
-    assert ingest(images, Stepping) == 0
-    assert json.loads(capsys.readouterr().out)["count"] == 2
+    with ThreadPool(1) as pool:
+        for ending in (Stepping, Pooled):
+            assert ingest(images, ending) == 0
+            assert json.loads(capsys.readouterr().out)["count"] == 2
 
 
 def test_what_a_plugin_prints_goes_to_stderr(images: Path, capsys: Any) -> None:

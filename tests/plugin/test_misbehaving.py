@@ -452,3 +452,32 @@ def test_a_plugin_that_goes_to_another_folder_takes_no_file_of_a_command_along(
         assert cli.run(["show", "d", "--figure", "sheet.png", *common]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "images", "sheet.png", "store"]
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("walk", ["os.walk", "rglob"])
+def test_a_plugin_that_walks_over_its_folder_from_within_finds_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, walk: str
+) -> None:
+    for name in "abc":
+        (folder := tmp_path / "images" / name).mkdir(parents=True)
+        draw_images(folder)
+
+    class Inside(Lab):
+        def files(self):
+            if walk == "rglob":
+                yield from Path().rglob("*.png")
+            else:
+                # Folders that it does not find are passed over.
+                for folder, _, names in os.walk("."):
+                    yield from (Path(folder, name) for name in names)
+
+        def samples(self):
+            os.chdir(self.root)
+            for file in self.files():
+                yield Sample(file.as_posix(), (file.as_posix(),), label=file.parent.name)
+
+    monkeypatch.chdir(tmp_path)
+    with added_plugin(Plugin(Inside), "labplugin"):
+        assert cli.run(["ingest", "lab", "images", "--name", "d", "--store", "store", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["labels"] == {"a": 2, "b": 2, "c": 2}
+    assert Path.cwd() == tmp_path
