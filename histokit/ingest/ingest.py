@@ -117,7 +117,7 @@ def _refuse_other_reading(dataset: Dataset) -> None:
         # Told where images are read; what is done without them goes on.
         return
     differing = [] if _are_alike(type(opened).read, type(dataset).read) else ["read()"]
-    differing += [name for name in READ_BY if getattr(opened, name) != getattr(dataset, name)]
+    differing += [name for name in READ_BY if plain(getattr(opened, name)) != plain(getattr(dataset, name))]
     if differing:
         raise PluginError(
             f"The images of this {type(dataset).__name__!r} would be read by the dataset plugin {dataset.name!r}, which"

@@ -11,7 +11,7 @@ from typing import Any
 from histokit.errors import HistokitError, UsageError
 from histokit.plugin.calls import shown, shown_error, shown_value
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample
-from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared
+from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared, plain
 from histokit.plugin.digests import DIGEST_BYTES, FileState, as_json, canonical_json, joint_state, state_of
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
@@ -113,7 +113,7 @@ class Guarded:
         """Raise where a method changed an attribute; others, such as the classes, may be found out by it."""
         check_declared(self.caller, self.dataset)
         for name, value in before.items():
-            if (now := getattr(self.dataset, name)) != value:
+            if plain(now := getattr(self.dataset, name)) != plain(value):
                 what = f"its attribute {name} the value {shown_value(now)} in place of {shown_value(value)}"
                 raise self.caller.wrong(method, f"{what}, although only the constructor sets it where images are read,")
 

@@ -213,7 +213,8 @@ def test_images_that_the_plugin_of_the_name_would_read_otherwise_are_refused(sto
         with pytest.raises(PluginError, match=re.escape(f"{message} another {what}.")):
             histokit.ingest(store, dataset, name="d")
     assert histokit.ingest(store, Fewer(images, **OPTIONS), name="d").count == 1
-    assert histokit.ingest(store, Folder(images, **OPTIONS), name="d").count > 1
+    told.bits, told.channels = None, list(told.channels)
+    assert histokit.ingest(store, told, name="d").count > 1
 
 
 def test_a_dataset_whose_file_was_loaded_twice_is_read_by_the_same_lines(
