@@ -256,7 +256,7 @@ class Arrays(Dataset):
             if role is not None:
                 known.append((sample, role))
             elif _SPLIT in self.columns and sample.metadata[_SPLIT] is not None:
-                others.add(str(sample.metadata[_SPLIT]))
+                others.add(sample.metadata[_SPLIT])
         self.warnings[:] = told
         roles = {role for _, role in known}
         if others and not self.split_column:

@@ -50,7 +50,8 @@ class MetFiles:
             files = f" ({self.beside} other files)" if self.beside else ""
             return DataError(
                 f"The folder {str(root)!r} holds no image{files}.",
-                next="Give the folder that holds the images; a pattern that ends in a suffix takes other files too.",
+                next="Give the folder that holds the images; a pattern that ends in a suffix takes other files too. "
+                "Tiles of whole slides, such as .svs, come by: histokit ingest slides",
             )
         example = self.others.examples[0]
         return DataError(

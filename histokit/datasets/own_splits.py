@@ -35,26 +35,28 @@ def role_in(path: str) -> Role | None:
     return None
 
 
-def no_parts(column: str, words: Iterable[str], others: Collection[Role] = ()) -> str:
+def no_parts(column: str, words: Iterable[Any], others: Collection[Role] = ()) -> str:
     """Return what to tell of words in a column that is called as splits are, which name no part of one.
 
     Parameters
     ----------
     column : str
-    words : iterable of str
+    words : iterable
+        Texts, or values of a column of another type.
     others : collection of str
         The parts that other words name; one alone makes no split.
     """
     met = sorted(set(words))
-    listed, first = some([repr(word) for word in met], 3), met[0].replace("'", "''")
+    listed = some([repr(str(word)) for word in met], 3)
     if len(others) > 1:
         return (
             f"The column {column} holds {listed} beside train, val and test: such samples are in no part of the split"
         )
     beside = f"only {listed} beside {min(others)}" if others else f"none of train, val and test, but {listed}"
+    first = "'" + met[0].replace("'", "''") + "'" if isinstance(met[0], str) else str(met[0])
     return (
         f"The column {column} holds {beside}, and makes no split: to test those of a value, use "
-        f"histokit split DATASET --name NAME --test-where \"{column} = '{first}'\""
+        f'histokit split DATASET --name NAME --test-where "{column} = {first}"'
     )
 
 

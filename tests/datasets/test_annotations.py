@@ -606,6 +606,25 @@ def test_images_are_found_by_their_names(root: Path) -> None:
     assert {s.image[0] for s in read(root, annotations="coco.json", images="other")[0]} == {"other/b.png"}
 
 
+def test_whole_slides_are_said_to_be_no_images_here(root: Path) -> None:
+    write(root / "slides" / "s9.geojson", [feature(polygon(square(1, 1, 4)))])
+    document: dict[str, list[Any]] = {
+        "images": [{"id": 1, "file_name": "scan.svs"}],
+        "annotations": [{"id": 1, "image_id": 1, "bbox": [1, 1, 4, 4], "category_id": 1}],
+        "categories": [{"id": 1, "name": "tumour"}],
+    }
+    (root / "scan.svs").write_bytes(b"a slide")
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=r"None of the images of 1 annotation .* 'scan.svs'") as caught:
+        read(root, annotations="coco.json")
+    assert "such as 'scan.svs', are no images here: histokit ingest slides" in str(caught.value.next)
+    document["images"].append({"id": 2, "file_name": "b.png"})
+    document["annotations"].append({"id": 2, "image_id": 2, "bbox": [1, 1, 4, 4], "category_id": 1})
+    write(root / "coco.json", document)
+    (warning,) = (told for told in read(root, annotations="coco.json")[1].warnings if "missing" in told)
+    assert "such as 'scan.svs', are no images here: histokit ingest slides" in warning
+
+
 def test_no_image_is_there(root: Path) -> None:
     write(root / "slides" / "s9.geojson", [feature(polygon(square(1, 1, 4)))])
     with pytest.raises(DataError, match=r"None of the images of 1 annotation is in .*, for example 's9'"):

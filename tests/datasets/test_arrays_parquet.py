@@ -132,6 +132,10 @@ def test_a_split_column(tmp_path):
         splits = dataset.splits()
         assert [row.role for row in splits["arrays"].rows] == ["train", "test"] if "dev" in words else splits == {}
         assert any(f"The column split holds {told}" in warning for warning in dataset.warnings)
+    hugging_face(file, pixels(4, 4, 4, 3), [0, 1] * 2, split=pa.array([7, 7, 0, None]))
+    dataset, _ = opened(file)
+    assert dataset.splits() == {}
+    assert any("but '0', '7', and makes no split" in w and '"split = 0"' in w for w in dataset.warnings), "no texts"
     hugging_face(file, pixels(4, 4, 4, 3), [0, 1] * 2, subset=pa.array(["train", "test", "dev", "train"]))
     with pytest.raises(DataError, match=r"'train.parquet/2' has subset='dev'"):
         opened(file, split="subset")

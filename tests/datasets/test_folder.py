@@ -167,8 +167,9 @@ def test_an_empty_folder(tmp_path):
         samples(tmp_path)
     assert caught.value.next
     write(tmp_path, "a.txt")
-    with pytest.raises(DataError, match=r"holds no image \(1 other files\)"):
+    with pytest.raises(DataError, match=r"holds no image \(1 other files\)") as caught:
         samples(tmp_path)
+    assert "such as .svs, come by: histokit ingest slides" in str(caught.value.next)
 
 
 def test_a_pattern_that_nothing_matches(root):

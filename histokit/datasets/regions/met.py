@@ -8,8 +8,9 @@ from pathlib import Path
 from histokit.datasets.labels import Groups
 from histokit.datasets.regions.annotation_files import AnnotationFiles
 from histokit.datasets.regions.region import Reading
-from histokit.datasets.walk import Tally
+from histokit.datasets.walk import IMAGE_SUFFIXES, Tally
 from histokit.errors import DataError, counted
+from histokit.files import suffix_of
 
 #: What reasons begin with, as it is said of several annotations and of one.
 _VERBS = {"are": "is", "have": "has", "begin": "begins", "hold": "holds"}
@@ -65,7 +66,7 @@ class Met:
             return DataError(
                 f"None of the images of {counted(self.missing.count, 'annotation', 'annotations')} is in "
                 f"{str(root / images)!r}, for example {self.missing}.",
-                next="Give the folder of the images as the root, or with -o images=FOLDER.",
+                next=f"{self._slides() or 'Give the folder of the images as the root, or with -o images=FOLDER'}.",
             )
         why = "; ".join(
             counted(tally.count, _singular(reason), reason) for reason, tally in self.reading.left_out.items()
@@ -73,6 +74,18 @@ class Met:
         return DataError(
             f"The annotations in {str(root)!r} give no sample{f': {why}' if why else ''}.",
             next="Check the files, and the options.",
+        )
+
+    def _slides(self) -> str:
+        """Return what reads the images that are not there, where some are files of whole slides."""
+        from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES
+
+        slides = [name for name in sorted(self.missing_names) if suffix_of(name) in SLIDE_SUFFIXES - IMAGE_SUFFIXES]
+        if not slides:
+            return ""
+        return (
+            f"Whole slides, such as {slides[0]!r}, are no images here: histokit ingest slides cuts their tiles, and "
+            "-o regions=FOLDER labels them by GeoJSON files"
         )
 
     def remarks(self, by_name: Tally, files: AnnotationFiles, unknown: Tally) -> Iterator[str]:
@@ -93,7 +106,8 @@ class Met:
             images = f"their images, {len(self.missing_names):,} in all, are"
             images = "the image that they are of is" if len(self.missing_names) == 1 else images
             images = "its image is" if self.missing.count == 1 else images
-            yield f"{_left_out(self.missing)}: {images} missing, for example {self.missing}"
+            slides = f". {told}" if (told := self._slides()) else ""
+            yield f"{_left_out(self.missing)}: {images} missing, for example {self.missing}{slides}"
         for what, tally in self.reading.noted.items():
             annotations = counted(tally.count, f"annotation {_singular(what)}", f"annotations {what}")
             yield f"{annotations}, for example {tally}"
