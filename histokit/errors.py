@@ -199,7 +199,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     spelt: dict[str, str] = {}
     for word in known:
         spelt.setdefault(word.lower(), word)
-    close = [spelt[word] for word in get_close_matches(name.lower(), list(spelt), n=3, cutoff=0.6)]
+    lower = name.lower()
+    words = [lower] if lower in spelt else get_close_matches(lower, list(spelt), n=3, cutoff=0.6)
+    close = [spelt[word] for word in words]
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
 
 

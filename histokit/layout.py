@@ -137,6 +137,7 @@ def number_text(value: float, decimals: int = 4) -> str:
     >>> number_text(0.86254), number_text(-1e-17), number_text(0.0000348), number_text(0.99997)
     ('0.8625', '0.0000', '3.48e-05', '0.99997')
     """
+    value = float(f"{value:.13g}") if abs(value) < 1e8 else value  # Last bits do not decide where halves go.
     if _ROUNDING < abs(value) < max(_SMALL, 0.5 / 10**decimals):
         return f"{value:.3g}"
     while abs(value) < 1 - _ROUNDING and round(abs(value), decimals) == 1:

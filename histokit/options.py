@@ -73,6 +73,7 @@ Controls = Annotated[
 ]
 Per = Annotated[str | None, typer.Option(metavar="COL", help="Each plate by its own controls. [default: all by all]")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")]
+AllowUnreadable = Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")]
 Bootstrap = Annotated[
     int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")

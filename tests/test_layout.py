@@ -2,7 +2,7 @@
 
 import pytest
 
-from histokit.layout import Pieces, elements, fits, listed, natural, prose, table_lines, wrapped
+from histokit.layout import Pieces, elements, fits, listed, natural, number_text, prose, table_lines, wrapped
 
 COLUMNS = ["run", "dataset", "address", "score", "classes"]
 ROWS = [
@@ -180,3 +180,11 @@ def test_names_are_counted_where_nobody_has_chosen_their_order():
     assert natural(["-1", "0.10", "0.5", "10", "9"]) == ["-1", "0.10", "0.5", "9", "10"]
     assert natural(["b", "a", "class 10", "class 2"]) == ["b", "a", "class 10", "class 2"]
     assert natural([]) == []
+
+
+def test_what_the_last_bits_decide_is_written_alike():
+    # Six folds of shares in eightieths: their mean is the pooled share, but for its last bit.
+    half = 127 / 160
+    written = {number_text(half + step) for step in (-2e-16, -1.2e-16, 0.0, 1.2e-16, 2e-16)}
+    assert len(written) == 1
+    assert number_text(123456789012345.25) == "123456789012345.2500"

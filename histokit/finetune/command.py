@@ -71,7 +71,7 @@ def finetune(
     keep: Annotated[
         str, typer.Option(metavar="all|final", help="Networks of all folds, or that of all training samples.")
     ] = "all",
-    allow_missing: options.AllowMissing = False,
+    allow_missing: options.AllowUnreadable = False,
     force: options.Force = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be trained, on what, and what of it is done.")

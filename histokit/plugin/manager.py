@@ -98,7 +98,8 @@ class Registry:
 
     def find_backbone(self, name: str) -> Registered:
         """Return who registered a backbone or a prefix."""
-        behind = [] if name in self.backbones or ":" in name else self._behind_prefixes(name)
+        written = any(name.lower() == known.lower() for known in self.backbones)
+        behind = [] if written or ":" in name else self._behind_prefixes(name)
         if behind:
             raise self.unknown(f"The backbone {name!r} needs a prefix.", f"Write {' or '.join(behind)}.")
         if name.endswith(":") and name not in self.backbones:

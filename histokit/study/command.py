@@ -45,7 +45,7 @@ def predict(
     device: options.Device = "auto",
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")] = False,
+    allow_missing: options.AllowUnreadable = False,
     force: options.Force = False,
 ) -> None:
     """Predict other data with the model of a run.

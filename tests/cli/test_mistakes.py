@@ -74,6 +74,8 @@ def test_wrong_plugin_names_are_code_3(ingested, images):
     for name, meant in (("ResNet18", "timm:resnet18 or torchvision:resnet18"), ("test_vit.r1", "timm:test_vit.r1")):
         result = ingested.fails("extract", "cells", "--backbone", name, code=ExitCode.PLUGIN)
         assert f"needs a prefix.\nWrite {meant}." in result.err
+    # What networks are called in papers is the curated one, and not that of a library with other layers.
+    assert "Did you mean 'resnet50'?" in ingested.fails("extract", "cells", "--backbone", "ResNet50", code=3).err
     hub = ingested.fails("extract", "cells", "--backbone", "hf-hub:paige-ai/Virchow2", code=ExitCode.PLUGIN).err
     assert "timm:hf-hub:ORGANISATION/MODEL" in hub
     assert "'timm:'" in ingested.fails("extract", "cells", "--backbone", "tim:x", code=ExitCode.PLUGIN).err
