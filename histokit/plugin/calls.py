@@ -128,11 +128,10 @@ def _is_of_users(error: BaseException) -> bool:
         return False
 
 
-def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
-    """Yield what a plugin yields; each step is a call into it."""
+def plugin_items(owner: str, method: str, items: Iterable[T], folder: str | None = None) -> Iterator[T]:
+    """Yield what a plugin yields; each step is a call into it, the first in the folder to which it went before."""
     with plugin_call(owner, method):
         iterator = iter(items)
-    folder = None
     while True:
         with plugin_call(owner, method):
             # Between two items as well it stays where it went: what it walks over may be named from there.
@@ -172,9 +171,9 @@ class Caller:
         """Call a method; see `plugin_call`."""
         return nullcontext() if self.ours else plugin_call(self.owner, method, about, **how)
 
-    def items(self, method: str, items: Iterable[T]) -> Iterator[T]:
+    def items(self, method: str, items: Iterable[T], folder: str | None = None) -> Iterator[T]:
         """Return what a method yields; see `plugin_items`."""
-        return iter(items) if self.ours else plugin_items(self.owner, method, items)
+        return iter(items) if self.ours else plugin_items(self.owner, method, items, folder)
 
     def wrong(self, method: str, what: str, about: str = "") -> PluginError:
         """Return what to tell of what a method gave."""

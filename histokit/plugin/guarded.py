@@ -13,6 +13,7 @@ from histokit.plugin.calls import shown, shown_error, shown_value
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample
 from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared, plain
 from histokit.plugin.digests import DIGEST_BYTES, FileState, as_json, canonical_json, joint_state, state_of
+from histokit.plugin.kept_streams import working_folder
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
@@ -93,8 +94,8 @@ class Guarded:
         """
         with self.caller.call("samples()"):
             before = self._known_first()
-            found = self.dataset.samples()
-        items = self.caller.items("samples()", found)
+            found, folder = self.dataset.samples(), working_folder()
+        items = self.caller.items("samples()", found, folder)
         if self.caller.ours:
             yield from items
             return

@@ -455,9 +455,10 @@ def test_a_plugin_that_goes_to_another_folder_takes_no_file_of_a_command_along(
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("walk", ["os.walk", "rglob"])
 def test_a_plugin_that_walks_over_its_folder_from_within_finds_all_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, walk: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, walk: str, before: bool
 ) -> None:
     for name in "abc":
         (folder := tmp_path / "images" / name).mkdir(parents=True)
@@ -472,13 +473,18 @@ def test_a_plugin_that_walks_over_its_folder_from_within_finds_all_of_it(
                 for folder, _, names in os.walk("."):
                     yield from (Path(folder, name) for name in names)
 
-        def samples(self):
-            os.chdir(self.root)
+        def found(self):
+            os.chdir("." if before else self.root)
             for file in self.files():
                 yield Sample(file.as_posix(), (file.as_posix(),), label=file.parent.name)
+
+        def samples(self):
+            os.chdir(self.root if before else ".")
+            return self.found()
 
     monkeypatch.chdir(tmp_path)
     with added_plugin(Plugin(Inside), "labplugin"):
         assert cli.run(["ingest", "lab", "images", "--name", "d", "--store", "store", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["labels"] == {"a": 2, "b": 2, "c": 2}
+    record = json.loads(capsys.readouterr().out)
+    assert (record["labels"], record["problems"]) == ({"a": 2, "b": 2, "c": 2}, 0)
     assert Path.cwd() == tmp_path
