@@ -39,6 +39,8 @@ class _Packed(NamedTuple):
         return cls(*columns)
 
     def find(self, keys: NDArray[np.uint64]) -> Iterator[tuple[int, State]]:
+        if not len(self.first):  # No file could be read.
+            return
         places = np.minimum(np.searchsorted(self.first, keys[:, 0]), len(self.first) - 1)
         met = np.flatnonzero((self.first[places] == keys[:, 0]) & (self.second[places] == keys[:, 1]))
         places = places[met]

@@ -197,8 +197,8 @@ def test_nothing_is_lost_where_nothing_could_be_read(store: FeatureStore, tmp_pa
         def samples(self) -> Iterator[Sample]:
             yield Sample("a", ("a.png",))
 
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+    for name in ("one", "one", "two"):
+        (tmp_path / name).mkdir(exist_ok=True)
         assert histokit.ingest(store, Gone(tmp_path / name), tmp_path, name="d").problems == 1
 
 
