@@ -53,10 +53,14 @@ def unit_predictions(store: Store, run: RunRecord, rows: pa.Table, by: str) -> t
     plate = plate_column(columns, frame.levels)
     values = {column: frame.levels[column] for column in (*columns, *([plate] if plate else []))}
     units, notes = nested_units(values, columns, run.levels, rows.column("true").to_pylist())
-    frame, mixed = _settled(replace(frame, levels={**frame.levels, **units}), columns[-1])
+    frame, mixed, partly = _settled(replace(frame, levels={**frame.levels, **units}), columns[-1])
+    what = "value" if run.numbers else "label"
     if mixed:
         have = counted(mixed, "unit holds samples", "units hold samples")
-        notes.append(f"{have} of several true {'values' if run.numbers else 'labels'}: none is given as the true one")
+        notes.append(f"{have} of several true {what}s: none is given as the true one")
+    if partly:
+        have = counted(partly, "unit holds", "units hold")
+        notes.append(f"{have} samples with and without a {what}: here all count, in `evaluate` those with one")
     members = members_of(frame, columns[-1])
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
@@ -65,15 +69,16 @@ def unit_predictions(store: Store, run: RunRecord, rows: pa.Table, by: str) -> t
     return _table(run, frame, rows, inside), notes
 
 
-def _settled(frame: Frame, column: str) -> tuple[Frame, int]:
-    """Give all samples of a unit the true one of those that have any, and say of how many units there are several."""
-    true, several = frame.true.copy(), set()
+def _settled(frame: Frame, column: str) -> tuple[Frame, int, int]:
+    """Give all samples of a unit the true one of those that have any; of how many units are several, and some none."""
+    true, several, partly = frame.true.copy(), set(), set()
     absent = np.isnan(true) if frame.numbers else true < 0
     for (_, unit), inside in members_of(frame, column).items():
         known = np.unique(true[inside][~absent[inside]])
         true[inside] = known[0] if len(known) == 1 else np.nan if frame.numbers else -1
         several |= {unit} if len(known) > 1 else set()
-    return replace(frame, true=true), len(several)
+        partly |= {unit} if len(known) and absent[inside].any() else set()
+    return replace(frame, true=true), len(several), len(partly)
 
 
 def _table(run: RunRecord, frame: Frame, rows: pa.Table, inside: list[Codes]) -> pa.Table:

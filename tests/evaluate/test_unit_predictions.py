@@ -111,6 +111,18 @@ def test_numbers(store):
         histokit.predictions(store, run, by="slide:vote")
 
 
+def test_units_of_which_evaluate_leaves_samples_out_are_told(store, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "toy"))
+    tool = CommandLine(capsys)
+    note = "1 unit holds samples with and without a label: here all count, in `evaluate` those with one"
+    assert "with and without" not in tool.ok("predictions", "abcd", "--by", "slide").err
+    save(store, [("s1", "p1", "a", 3.0), ("s1", "p1", None, -4.0), *TILES[3:]])
+    # Of s1, the tile with a label alone is b, both are a.
+    assert histokit.evaluate(store, "abcd", by="slide")[0].by["slide:mean"]["metrics"]["accuracy"] == 0.5
+    assert listed(histokit.predictions(store, "abcd", by="slide"), "predicted") == [("a",), ("b",), ("a",)]
+    assert note in tool.ok("predictions", "abcd", "--by", "slide").err
+
+
 def test_what_has_no_units(store):
     with pytest.raises(UsageError, match="no column 'slid'"):
         histokit.predictions(store, "abcd", by="slid")
