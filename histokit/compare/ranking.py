@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.compare import significance
-from histokit.compare.ranks import rank_scores
+from histokit.compare.ranks import DECIMALS, rank_scores
 from histokit.compare.score_table import Table
 from histokit.compare.significance import ALPHA, ENOUGH_DATASETS, Floats
 from histokit.compare.table_columns import Column, rankable
@@ -40,9 +40,10 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         notes.append("no ranks: fewer than two methods have a score on every dataset")
         return None, notes
     scores = np.array([[table[name][column].score for name in names] for column in columns], float)
-    unit = min(column.scale(row) for column, row in zip(columns, scores.tolist(), strict=True))
-    # Higher ones are better from here on, and so large that rounding tells which are equal.
-    scores *= np.array([[column.direction] for column in columns]) / unit
+    scales = np.array([[column.scale(row)] for column, row in zip(columns, scores.tolist(), strict=True)])
+    unit = float(scales.min())
+    # Higher ones are better from here on. Rounding tells which are equal, of each column by its own scale.
+    scores = np.round(scores / scales, DECIMALS) * scales / unit * [[column.direction] for column in columns]
     ranks = rank_scores(scores)
     average = ranks.mean(0)
     order = sorted(range(len(names)), key=lambda i: (-round(float(average[i]), 9), i))
