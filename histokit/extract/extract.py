@@ -162,8 +162,7 @@ def _changed_meanwhile(store: Store, record: DatasetRecord) -> list[str]:
         If it is gone.
     """
     free = "give the room of the features free: histokit store gc --orphans"
-    check_not_removed(store, record, "its features were extracted", free)
-    if store.dataset(record.name).same_as(record):
+    if check_not_removed(store, record, "its features were extracted", free).same_as(record):
         return []
     return [f"{record.name} was ingested again meanwhile, and is another one now: run the same command again"]
 

@@ -182,8 +182,8 @@ class _Removal:
                 database.drop(f"{kind}.{name}")
 
 
-def check_not_removed(store: Store, record: DatasetRecord, meanwhile: str, rest: str) -> None:
-    """Raise where a dataset was removed while something was made of it, which stays.
+def check_not_removed(store: Store, record: DatasetRecord, meanwhile: str, rest: str) -> DatasetRecord:
+    """Return a dataset as it is now; raise where it was removed while something was made of it, which stays.
 
     Parameters
     ----------
@@ -199,11 +199,13 @@ def check_not_removed(store: Store, record: DatasetRecord, meanwhile: str, rest:
     ------
     StoreError
     """
-    if store.find_dataset(record.name) is None:
+    now = store.find_dataset(record.name)
+    if now is None:
         raise StoreError(
             f"The dataset {record.name!r} was removed from the store while {meanwhile}.",
             next=f"Bring it back: {ingest_command(record)}; or {rest}",
         )
+    return now
 
 
 def check_origin(store: Store, record: DatasetRecord, kind: str, identity: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -52,6 +54,22 @@ SETTINGS = {"head.layer": "3", "stages.1.epochs": 2, "stages.2.epochs": 3, "batc
 
 class Killed(BaseException):
     """In the place of a signal that ends the process."""
+
+
+@contextmanager
+def killed_before_the_third_fold(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kill the training that runs within, once two folds are done."""
+    outcome = NetworkTrainer.outcome
+
+    def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:
+        if part.name == "0.2":
+            raise Killed
+        return outcome(self, part, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkTrainer, "outcome", killed)
+        with pytest.raises(Killed):
+            yield
 
 
 @pytest.fixture
@@ -225,17 +243,8 @@ def test_networks_that_an_interrupted_training_did_not_keep_are_trained_again_wh
     with pytest.raises(StoreError, match="has not kept the network of fold 1 of repeat 0") as caught:
         network_of(whole, "0.1")
     assert caught.value.next == f"{run_command(whole)} --keep all --force"
-    outcome = NetworkTrainer.outcome
-
-    def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:
-        if part.name == "0.2":
-            raise Killed
-        return outcome(self, part, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(NetworkTrainer, "outcome", killed)
-        with pytest.raises(Killed):
-            trained(data, keep="final", force=True, **asked)
+    with killed_before_the_third_fold(monkeypatch):
+        trained(data, keep="final", force=True, **asked)
     again = trained(data, keep="all", force=True, **asked)
     assert [entry["part"] for entry in again.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
     assert np.array_equal(scores(data, again), scores(data, whole))
@@ -253,17 +262,8 @@ def test_networks_of_a_training_that_was_killed_between_two_folds_outlive_gc(
     data: FeatureStore, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     asked = {"split": "leave-one-group-out", "settings": {"stages.1.epochs": 1, "stages.2.epochs": 1}}
-    outcome = NetworkTrainer.outcome
-
-    def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:
-        if part.name == "0.2":
-            raise Killed
-        return outcome(self, part, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(NetworkTrainer, "outcome", killed)
-        with pytest.raises(Killed):
-            trained(data, **asked)
+    with killed_before_the_third_fold(monkeypatch):
+        trained(data, **asked)
     aged(data)
     there = sorted((Path(data.uri) / "networks").rglob("*.safetensors"))
     assert len(there) == 2
