@@ -34,17 +34,27 @@ class ImageQueue(Generic[Key]):
 
     def first(self, size: int) -> Tensor:
         """Return the first `size` images, or what there is: the last image is repeated until the batch is full."""
-        self._blocks = [torch.cat(self._blocks)] if len(self._blocks) > 1 else self._blocks
-        batch = self._blocks[0][:size]
-        # A batch of another number of rows would give other bits.
-        missing = size - len(batch)
-        return torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]) if missing else batch
+        parts: list[Tensor] = []
+        missing = size
+        for block in self._blocks:
+            if not missing:
+                break
+            parts.append(block[:missing])
+            missing -= len(parts[-1])
+        if missing:
+            # A batch of another number of rows would give other bits.
+            parts.append(parts[-1][-1:].expand(missing, -1, -1, -1))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def drop(self, size: int) -> None:
         """Let go of what `first` returned."""
-        self.keys, rest = self.keys[size:], self._blocks[0][size:]
-        if rest.untyped_storage().nbytes() > 2 * rest.nbytes:
-            # Else a few would keep all that they were joined with in memory.
-            rest = rest.clone()
-        self._blocks = [rest] if len(rest) else []
-        self.nbytes = rest.nbytes
+        self.keys = self.keys[size:]
+        while size and self._blocks:
+            block = self._blocks.pop(0)
+            rest = block[size:]
+            size -= min(size, len(block))
+            self.nbytes -= block.nbytes - rest.nbytes
+            if len(rest):
+                # A few would keep all that came with them in memory; each block is copied once at most, by halves.
+                alone = rest.untyped_storage().nbytes() > 2 * rest.nbytes
+                self._blocks.insert(0, rest.clone() if alone else rest)

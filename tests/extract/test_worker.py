@@ -96,10 +96,35 @@ def test_images_that_all_differ_in_size_do_not_wait_for_the_last(
     assert np.array_equal(one.X, two.X)
 
 
+def numbered(first: int, count: int, side: int = 16) -> torch.Tensor:
+    """Return images whose bytes are their number, an (n, 3, side, side) Tensor."""
+    return torch.arange(first, first + count).byte().view(-1, 1, 1, 1).expand(-1, 3, side, side).contiguous()
+
+
+def test_batches_of_a_queue_are_its_images_in_order_however_they_came() -> None:
+    """Of blocks smaller and larger than a batch, asked for twice, as after one that took too much memory."""
+    queue: ImageQueue[int] = ImageQueue()
+    first, seen = 0, []
+    for count in (3, 1, 20, 7, 2, 2):
+        queue.put(range(first, first + count), numbered(first, count))
+        first += count
+        while len(queue.keys) >= 6:
+            keys = queue.keys[:6]
+            assert queue.first(12)[:6, 2, 5, 5].tolist() == keys
+            assert queue.first(6)[:, 0, 0, 0].tolist() == keys
+            queue.drop(6)
+            seen += keys
+        assert queue.nbytes == len(queue.keys) * 768
+    assert queue.keys == [30, 31, 32, 33, 34]
+    assert queue.first(8)[:, 0, 0, 0].tolist() == [30, 31, 32, 33, 34, 34, 34, 34]
+    queue.drop(8)
+    assert (seen, queue.keys, queue.nbytes) == (list(range(30)), [], 0)
+
+
 def test_what_is_left_of_many_keeps_no_others_in_memory() -> None:
     """One of 65 images that were resized together, of 16 × 16 pixels of three bytes."""
     queue: ImageQueue[int] = ImageQueue()
-    queue.put(range(65), torch.arange(65).byte().view(65, 1, 1, 1).expand(65, 3, 16, 16).contiguous())
+    queue.put(range(65), numbered(0, 65))
     for start in range(0, 64, 16):
         assert queue.first(16)[:, 0, 0, 0].tolist() == list(range(start, start + 16))
         queue.drop(16)
