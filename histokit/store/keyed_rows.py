@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,26 @@ import pyarrow as pa
 from histokit.store.database import Database
 from histokit.store.digest_columns import stream
 from histokit.store.digest_positions import Lookup, Positions
+
+
+class _Version(NamedTuple):
+    """A version of a table, and the oldest of its files, of whatever version that is."""
+
+    table: Any
+    oldest: str | None
+
+    @classmethod
+    def of(cls, table: Any) -> _Version:
+        number = min(table.fragment_ids(), default=None)
+        if number is None:
+            return cls(table, None)
+        return cls(table, os.path.join(table.uri, "data", _file(table.get_fragment(number).metadata)))
+
+    def is_current(self) -> bool:
+        """Return whether the table is there, and not another one that has as many versions, made in its place."""
+        if self.table.latest_version != self.table.version:
+            return False
+        return self.oldest is None or os.path.exists(self.oldest)
 
 
 class KeyedRows:
@@ -50,7 +70,7 @@ class KeyedRows:
         self._database = database
         self._name = name
         self._keys = keys
-        self._version: Any = None
+        self._version: _Version | None = None
         self._seen: set[str] = set()
 
     def look(self) -> None:
@@ -78,16 +98,17 @@ class KeyedRows:
             if added is not None:
                 break
         self.stored[positions] = True
-        self._version, fragments = added
+        version, fragments = added
+        self._version = _Version.of(version)
         self._seen.update(map(_file, fragments))
         return len(positions)
 
     def _current(self) -> Any:
         """Return the table as it is now, after a look at all its keys."""
         with self._database.reading(self._name):
-            version = self._version
-            if version is not None and version.latest_version == version.version and self._is_the_same(version):
-                return version
+            held = self._version
+            if held is not None and held.is_current():
+                return held.table
             version = self._database.to_add(self._name)
             fragments = [fragment.metadata for fragment in version.get_fragments()]
             unseen = {each.id: _file(each) for each in fragments if _file(each) not in self._seen}
@@ -96,16 +117,8 @@ class KeyedRows:
                 self.stored[self._keys.find(digests)[1]] = True
         self.arrivals += bool(parts)
         self._seen.update(unseen.values())
-        self._version = version
+        self._version = _Version.of(version)
         return version
-
-    @staticmethod
-    def _is_the_same(version: Any) -> bool:
-        """Return whether a table is there, and not another one that has as many versions, made in its place."""
-        oldest = min(version.fragment_ids(), default=None)
-        if oldest is None:
-            return True
-        return (Path(version.uri) / "data" / _file(version.get_fragment(oldest).metadata)).exists()
 
 
 def _file(fragment: Any) -> str:
