@@ -134,16 +134,44 @@ def test_what_another_process_stored_is_not_computed_again(
     histokit.ingest(elsewhere, "folder", images, name="d", options=OPTIONS)
     histokit.extract(elsewhere, "d", "tiny", layers="last", batch_size=4)
     rows = elsewhere.database.read(table).slice(3, 3)
-    other.tell("claim", table, 1)
+    for unit in (1, 4):
+        other.tell("claim", table, unit)
+    stored: list[int] = []
 
     def act() -> None:
+        if stored:
+            # What turned out to be done is nobody's while the rest is waited for.
+            assert other.process.poll() is not None or other.tell("claim", table, 1) == "True"
+            other.kill()
+            return
+        stored.append(1)
         vectors = rows.column("vector").combine_chunks().flatten().to_numpy()
         ids, contents = (rows.column(name).to_pylist() for name in ("id", "content"))
         insert_vectors(store.database, store.feature_tables("d")[0], ids, contents, vectors.reshape(3, -1))
-        other.kill()
+        other.tell("release", table, 1)
 
     assert counts(extract_while(store, act)) == (3, 0, 21, 0)
     assert (store.features("d", "tiny/last").X == elsewhere.features("d", "tiny/last").X).all()
+
+
+def test_a_claim_on_what_cannot_be_read_is_not_kept_while_others_are_waited_for(
+    store: FeatureStore, images: Path, table: str, other: Other
+) -> None:
+    for sample_id in store.samples("d", ["id"]).column("id").to_pylist()[:3]:
+        (images / sample_id).write_bytes(b"no image")
+    for unit in range(1, 8):
+        other.tell("claim", table, unit)
+
+    def act() -> None:
+        assert other.process.poll() is not None or other.tell("claim", table, 0) == "True"
+        other.kill()
+
+    assert counts(extract_while(store, act)) == (0, 0, 21, 0)
+
+
+def test_nothing_is_claimed_after_an_extraction(store: FeatureStore, table: str, other: Other) -> None:
+    histokit.extract(store, "d", "tiny", layers="last")
+    assert other.tell("attend", table, 1) == "True"
 
 
 @pytest.mark.parametrize("positions", [[8, 9, 11], [7, 8], [23], [0, 23], [5, 4, 3], []])

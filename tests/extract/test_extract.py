@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit.backbones.texture_columns import COLUMNS
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.extract.extraction import Extraction
 from histokit.extract.writer import Writer
@@ -107,7 +109,10 @@ def test_only_what_is_missing_is_computed(store: FeatureStore, images: Path, tin
     assert counts(histokit.extract(store, "d", "tiny", layers="0")) == [(23, 0, 1, 0)]
 
 
-def test_relabelling_and_renaming_cost_no_forward_pass(store: FeatureStore, images: Path, tiny: TinyPlugin) -> None:
+def test_relabelling_and_renaming_cost_no_forward_pass(
+    store: FeatureStore, images: Path, tiny: TinyPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.extract.ledger._COPIED_AT_ONCE", 7)
     ingest(store, images)
     histokit.extract(store, "d", "tiny", layers="last")
     shutil.move(images / "p1" / "dark", images / "p1" / "dim")
@@ -129,6 +134,14 @@ def test_relabelling_and_renaming_cost_no_forward_pass(store: FeatureStore, imag
     renamed = dict(zip(store.features("d", "tiny/last").sample_ids, store.features("d", "tiny/last").X, strict=True))
     other = store.features("other", "tiny/last")
     assert all((renamed[i] == row).all() for i, row in zip(other.sample_ids, other.X, strict=True))
+
+
+def test_copied_vectors_keep_the_names_of_their_columns(store: FeatureStore, images: Path) -> None:
+    for name in ("d", "other"):
+        ingest(store, images / "p1", name, pattern="{label}/*.png", group="none")
+        extraction = histokit.extract(store, name, "texture", layers="glcm")
+    assert counts(extraction) == [(0, 6, 0, 0)]
+    assert [store.feature_tables(name)[0].columns for name in ("d", "other")] == [list(COLUMNS["glcm"])] * 2
 
 
 def test_identical_images_go_through_once(
@@ -183,15 +196,20 @@ def test_batch_size_and_order_change_no_bit(store: FeatureStore, images: Path, t
 
 
 @pytest.mark.usefixtures("tiny")
-def test_bad_images_are_put_aside_and_tried_again_on_request(store: FeatureStore, images: Path) -> None:
+def test_bad_images_are_put_aside_and_tried_again_on_request(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by their ids, a few samples at a time.
+    monkeypatch.setattr("histokit.extract.samples._WINDOW", 5)
     bad = images / "p2" / "dark" / "1.png"
     good = bad.read_bytes()
     bad.write_bytes(good[:60])
     ingest(store, images)
-    for _ in range(2):
+    for cached in (0, 23):
         extraction = histokit.extract(store, "d", "tiny", layers="last")
         assert [p["id"] for p in extraction.problems] == ["p2/dark/1.png"]
         assert (extraction.tables[0]["unusable"], extraction.tables[0]["missing"]) == (1, 0)
+        assert extraction.tables[0]["cached"] == cached
     assert len(store.features("d", "tiny/last", allow_missing=True)) == 23
     with pytest.raises(StoreError, match="missing for 1 of 24 samples") as caught:
         store.features("d", "tiny/last")
@@ -398,6 +416,30 @@ def test_tables_of_several_layers_are_written_at_once(
     monkeypatch.setattr(Database, "add_on", meeting)
     assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(0, 0, 24, 0)] * 2
     assert np.isfinite(store.features("d", "tiny/0+tiny/3").X).all()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("limit", "number"), [("LATE", 2), ("HELD_BYTES", 150)])
+def test_a_slow_disk_is_waited_for_before_memory_fills(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, limit: str, number: int
+) -> None:
+    """Of four rows a batch, of 24 bytes each: twice as many may wait for the first write, or two batches."""
+    ingest(store, images)
+    add, add_on = Writer.add, Database.add_on
+    pushed: list[int] = []
+    meanwhile: list[int] = []
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.0 if meanwhile else 0.3)
+        meanwhile.append(len(pushed))
+        return add_on(*given)
+
+    monkeypatch.setattr(Writer, "add", lambda *given: (pushed.append(1), add(*given)))
+    monkeypatch.setattr(Database, "add_on", slow)
+    monkeypatch.setattr("histokit.extract.writer.FLUSH_ROWS", 4)
+    monkeypatch.setattr(f"histokit.extract.writer.{limit}", number)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last", batch_size=4)) == [(0, 0, 24, 0)]
+    assert meanwhile[0] <= 3
 
 
 def test_weights_that_are_found_elsewhere_meanwhile_make_another_table(

@@ -105,7 +105,8 @@ def test_only_images_that_are_read_otherwise_than_before_are_extracted_anew(
         ingest(store, root)
         assert histokit.extract(store, "d", "tiny", layers="last").tables[0]["computed"] == 7
     # Not ingested again: no new pixels under the old content.
-    extraction = histokit.extract(store, "d", "tiny", layers="0")
+    extraction = histokit.extract(store, "d", "tiny", layers="0", workers=2)
+    assert "images are read by threads: no other process can open this dataset" in extraction.notes
     # Those of 16 bits were read by their upper eight.
     otherwise = ["dark0.tif", "dark1.tif", "dark2.tif", "turned.tif"]
     assert sorted(problem["id"] for problem in extraction.problems) == otherwise

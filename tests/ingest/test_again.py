@@ -156,9 +156,12 @@ def test_other_data_need_replace(store: FeatureStore, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kept", "moved"), [(4, True), (2, True), (1, False)])
 def test_half_of_the_images_are_the_same_data(store: FeatureStore, tmp_path: Path, kept: int, moved: bool) -> None:
+    """However often one of them is there."""
     first, second = draw(tmp_path / "first", 1), draw(tmp_path / "second", 2)
     for number in range(kept):
         shutil.copy(first / f"p/x/{number}.png", second / f"p/x/{number}.png")
+    for number in range(4):
+        shutil.copy(first / "p/x/0.png", second / f"p/x/again{number}.png")
     ingest(store, first)
     if moved:
         assert ingest(store, second).root == str(second)

@@ -30,7 +30,7 @@ from histokit.plugin.manager import registry
 from histokit.plugin.testing import added_plugin
 from histokit.reading import chunks, other_process, processes
 from histokit.reading import reader as reader_module
-from histokit.reading.chunks import ChunkReader
+from histokit.reading.chunks import ChunkReader, lasting_results
 from histokit.reading.ingested_files import IngestedFiles, open_files
 from histokit.reading.reader import ReadResult, rebuild_sample
 from tests.lab_plugin import raising
@@ -221,6 +221,36 @@ def test_a_dataset_is_opened_in_each_process(
     assert "read 39" in err
 
 
+def test_a_process_that_ends_between_samples_blames_none(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histokit.ingest(store, "odd", odd(), name="d")
+    files, samples = opened(store)
+    monkeypatch.setattr(processes, "_FIRST", 4)
+    with closing(processes.ReaderProcesses(files, 1)) as readers:
+        # More tasks than its memory has parts: what is to last is copied.
+        first = [each for chunk in readers.chunks(enumerate(samples)) for each in copied(chunk)]
+        ended = readers._readers[0].process
+        ended.kill()
+        ended.wait()
+        again = [each for chunk in readers.chunks(enumerate(samples)) for each in copied(chunk)]
+    assert first == again
+    assert readers.notes == [
+        f"the process {ended.pid} ended (SIGKILL, as where memory is short): another one reads in its place"
+    ]
+
+
+def test_pixels_that_are_to_last_are_no_others_later(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histokit.ingest(store, "odd", odd(), name="d")
+    files, samples = opened(store)
+    # More tasks than the memory of a process has parts.
+    monkeypatch.setattr(processes, "_FIRST", 4)
+    found = list(lasting_results(files, enumerate(samples), 1, 4, []))
+    assert [int(each.pixels.max()) for each in found if each.pixels is not None] == list(range(100, 140))
+
+
 def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, odd: Callable[..., Path]) -> None:
     root = odd(n5="die once", n20="die", n21="fail", n22="fail")
     histokit.ingest(store, "odd", root, name="d")
@@ -267,6 +297,16 @@ def test_a_plugin_that_makes_up_an_interruption_ends_no_process(
     assert "failed in read() for the sample '07': KeyboardInterrupt" in reason
     assert not _died(notes)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_processes_may_end_as_often_as_others_read_something(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_DEATHS_WITHOUT_RESULT", 2)
+    histokit.ingest(store, "odd", odd(n5="die once", n20="die once"), name="d")
+    found, notes = read(*opened(store), workers=1)
+    assert [position for position, pixels, *_ in found if pixels] == list(range(40))
+    assert len(_died(notes)) == 2
 
 
 def test_many_files_that_end_processes_are_passed_over(store: FeatureStore, odd: Callable[..., Path]) -> None:
@@ -574,6 +614,22 @@ def test_an_image_of_many_boxes_is_opened_by_one_process(
     assert len(log) == 4 if whole else len(log) > 4
     monkeypatch.delenv("OPENED_LOG")
     assert found == read(files, samples, 0)[0]
+
+
+def test_boxes_of_an_image_whose_process_ended_go_to_another_one(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    root = odd()
+    for number in range(4):
+        Image.fromarray(np.full((40, 40, 3), number, np.uint8)).save(root / f"{number}.png")
+    histokit.ingest(store, "boxed", root, name="d")
+    files, samples = opened(store)
+    with closing(processes.ReaderProcesses(files, 1)) as readers:
+        found = []
+        for chunk in readers.chunks(enumerate(samples)):
+            found += [(each.position, int(each.pixels.max())) for each in chunk if each.pixels is not None]
+            if len(found) == len(chunk):
+                readers._readers[0].process.kill()
+    assert found == [(place, place // 150) for place in range(600)]
+    assert len(readers.notes) == 1
 
 
 @pytest.mark.usefixtures("tiny")

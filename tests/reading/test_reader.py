@@ -9,7 +9,7 @@ import pytest
 
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.images import Pixels
-from histokit.reading import reader
+from histokit.reading import chunks, reader
 from histokit.reading.ingested_files import IngestedFiles
 
 
@@ -19,6 +19,7 @@ class Counting(Dataset):
     def __init__(self, root: str | Path = ".") -> None:
         super().__init__(root)
         self.read_so_far = 0
+        self.threads: set[str] = set()
         self.lock = threading.Lock()
 
     def samples(self) -> Iterator[Sample]:
@@ -29,6 +30,7 @@ class Counting(Dataset):
         """Return 300 bytes."""
         with self.lock:
             self.read_so_far += 1
+            self.threads.add(threading.current_thread().name.partition("_")[0])
         return np.full((10, 10, 3), int(sample.id), dtype=np.uint8)
 
 
@@ -44,6 +46,18 @@ def test_no_more_is_read_ahead_than_memory_is_given(monkeypatch: pytest.MonkeyPa
         assert result.pixels is not None
         values.append(int(result.pixels[0, 0, 0]))
     assert values == list(range(40))
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, {"MainThread"}), (None, {"read"})])
+def test_what_is_handed_on_at_once_is_no_more_than_memory_is_given(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, threads: set[str]
+) -> None:
+    monkeypatch.setattr(chunks, "READ_BYTES", 700)
+    dataset = Counting()
+    reading = chunks.ChunkReader(IngestedFiles(dataset, None), workers, False, lambda: 40)
+    found = [[result.position for result in chunk] for chunk in reading.chunks(enumerate(dataset.samples()))]
+    assert found == [[*range(start, min(start + 3, 40))] for start in range(0, 40, 3)]
+    assert dataset.threads == threads
 
 
 class Reusing(Counting):

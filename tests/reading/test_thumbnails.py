@@ -1,7 +1,9 @@
 """Small pictures of samples."""
 
 import numpy as np
+import pytest
 
+from histokit.errors import DataError
 from histokit.ingest.ingest import ingest
 from histokit.reading.thumbnails import as_square, read_squares
 from tests.toy import make_samples, make_store
@@ -15,6 +17,12 @@ def test_proportions_are_kept_on_white():
     assert (found[6:] == 255).all()
     thin = as_square(np.zeros((1, 1000, 3), np.uint8), 8)
     assert (thin[3] == 0).all()
+
+
+def test_what_is_made_smaller_is_averaged():
+    checks = np.indices((64, 64)).sum(0) % 2 * 255
+    found = as_square(checks.astype(np.uint8)[:, :, None].repeat(3, 2), 8)
+    assert (np.abs(found.astype(int) - 127) < 16).all()
 
 
 def test_channels_become_colours():
@@ -35,6 +43,9 @@ def test_samples_are_read_as_they_are(store, images):
 
     for place in (0, 2):
         assert (found[place] == np.asarray(Image.open(images / rows[place]["image"][0]))).all()
+    images.rename(images.with_name("elsewhere"))
+    with pytest.raises(DataError, match="cannot be reached"):
+        read_squares(store, store.dataset("cells"), rows[:3])
 
 
 def test_vectors_have_no_pictures(tmp_path):
