@@ -103,6 +103,8 @@ def test_coco(root: Path) -> None:
         ("sub/a.png#18", ("sub/a.png",), None, (5, 5, 2, 2)),
         ("sub/a.png#19", ("sub/a.png",), "cell", (1, 1, 2, 2)),
     ]
+    with pytest.raises(UsageError, match="objects is for GeoJSON"):
+        read(root, annotations="coco.json", objects="cell")
     assert dict(samples[1].metadata) == {
         "image_id": "b.png",
         "annotation_id": "13",
@@ -381,6 +383,38 @@ def test_geojson_of_qupath(root: Path) -> None:
         read(root, corners="true")
 
 
+def test_ids_and_kinds_of_objects_wherever_they_stand(root: Path) -> None:
+    whole = {"id": "PathRootObject", **feature(polygon(square(0, 0, 20)))}
+    kept = feature(polygon(square(1, 1, 4)), id=7.0, object_type="cell")
+    write(root / "slides" / "s2.geojson", [whole, feature(polygon(square(0, 0, 9)), objectType="root"), kept])
+    samples, _ = read(root)
+    assert [(s.id, s.metadata["annotation_id"], s.metadata["object_type"]) for s in samples] == [
+        ("slides/s2.png#7", "7", "cell")
+    ]
+
+
+def test_what_is_empty_is_left_out_and_told(root: Path) -> None:
+    nothing = [{"type": "Polygon", "coordinates": []}, {"type": "MultiPolygon", "coordinates": [[]]}]
+    write(root / "slides" / "s1.geojson", [feature(each) for each in nothing])
+    partly = {"type": "MultiPolygon", "coordinates": [[], [square(1, 2, 4)]]}
+    write(root / "slides" / "s2.geojson", [feature(partly, classification="cell")])
+    for mask in ("none", "white"):
+        samples, dataset = read(root, mask=mask)
+        assert [(s.id, s.box) for s in samples] == [("slides/s2.png#1", (1, 2, 4, 4))]
+        assert dataset.read(samples[0]).shape == (4, 4, 3)
+        assert "2 annotations were left out: they have no geometry" in "; ".join(dataset.warnings)
+        assert "1 file gives no sample, for example 's1.geojson'" in dataset.warnings
+
+
+def test_names_of_images_are_composed_in_ids_and_columns_alone(root: Path) -> None:
+    (root / "slides" / "s2.png").rename(root / "slides" / "e\u0301.png")
+    write(root / "slides" / "e\u0301.geojson", [feature(polygon(square(1, 1, 4)))])
+    (sample,), _ = read(root, pattern="slides/{slide}.png")
+    assert sample.image == ("slides/e\u0301.png",)
+    assert (sample.id, sample.metadata["image_id"]) == ("slides/\u00e9.png#1", "slides/\u00e9.png")
+    assert sample.metadata["slide"] == "\u00e9"
+
+
 def test_another_property_is_the_class(root: Path) -> None:
     document = [feature(polygon(square(1, 1, 4)), name="benign", grade={"who": 2}), feature(polygon(square(1, 1, 4)))]
     write(root / "slides" / "s2.geojson", document)
@@ -506,6 +540,27 @@ def test_masks_of_coco(root: Path) -> None:
     for sample in samples:
         seen = dataset.read(sample).any(axis=2)
         assert np.argwhere(seen).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("counts", "runs", "box"),
+    [
+        # Beyond the end of a column of 20 rows; a run of none; and one that is packed as a smaller number than before.
+        ([5, 30, 565], None, (0, 0, 2, 20)),
+        ([5, 0, 16, 2, 577], None, (1, 1, 1, 2)),
+        ([21, 18, 2, 2, 557], "e0b02@[a0", (1, 1, 2, 18)),
+    ],
+)
+def test_runs_of_any_length(root: Path, counts: list[int], runs: str | None, box: tuple[int, ...]) -> None:
+    segmentation = {"size": [20, 30], "counts": runs or counts}
+    document = {**coco(), "annotations": [{"id": 1, "image_id": 2, "category_id": 1, "segmentation": segmentation}]}
+    write(root / "coco.json", document)
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(root / "b.png")
+    (sample,), dataset = read(root, annotations="coco.json", mask="black")
+    assert sample.box == box
+    inside = np.repeat(np.arange(len(counts)) % 2, counts).reshape(30, 20).T
+    left, top, width, height = box
+    assert ((dataset.read(sample)[:, :, 0] == 9) == inside[top : top + height, left : left + width]).all()
 
 
 def test_labelme(root: Path) -> None:

@@ -192,6 +192,7 @@ def test_weights_of_convolutions_are_laid_out_channels_last() -> None:
         (_convolutional, 224, 16),
         (_convolutional, 50, 16),
         (_convolutional, 299, 8),
+        (_convolutional, 448, 4),
         (_convolutional, 2240, 1),
         (_transformer, 224, 8),
     ],
