@@ -49,6 +49,14 @@ def empty(tmp_path):
     return FeatureStore(tmp_path / "empty")
 
 
+def test_a_class_without_votes_does_not_win_where_no_mean_is_finite(tmp_path):
+    empty, least = FeatureStore(tmp_path / "empty"), -np.inf
+    rows = [(0, "1", "c", [least, 0.0, least], "P", "X"), (0, "2", "c", [least, least, 0.0], "P", "X")]
+    run = save_run(empty, rows, classes=("a", "b", "c"), levels=("slide",))
+    (found,) = evaluate(empty, run, by="slide:vote")
+    assert np.argwhere(found.by["slide:vote"]["confusion"]["counts"]).tolist() == [[2, 1]]
+
+
 def matrix(store, by):
     (found,) = evaluate(store, "abcd", by=by)
     return list(found.by.values())[-1]["confusion"]["counts"]

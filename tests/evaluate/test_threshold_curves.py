@@ -139,6 +139,10 @@ def test_a_class_without_samples_has_no_curve_and_no_say(empty):
     view = found.views["roc"]
     assert (view["curves"][0]["undefined"], view["average"]["y"]) == ("all samples are of this class", None)
     assert (view["band"]["metrics"], view["band"]["low"]) == ({"roc_auc": None}, None)
+    # Of a single group all resamples are the same.
+    rows = [(0, name, name, float(place), "P") for place, name in enumerate("ab")]
+    (found,) = evaluate(empty, save_run(empty, rows, run_id="ffff"), views="roc", bootstrap=5)
+    assert (found.views["roc"]["average"]["value"], found.views["roc"]["band"]["low"]) == (1.0, None)
 
 
 @pytest.mark.parametrize("digits", [1, 9])

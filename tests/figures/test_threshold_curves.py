@@ -68,6 +68,7 @@ def test_few_classes_have_a_colour_each_and_the_mean_is_black(empty):
     assert f"AUC {found.metrics['roc_auc_fold_mean']:.3f}" in next(text for text in meanings if "this mean" in text)
     assert "no curve: d (no such sample)" in meanings
     assert len(set(meanings.values())) == 6
+    assert len(axis.lines) == 3 + 3, "classes, their mean, that over folds, chance; of the folds themselves none"
     assert not axis.collections
 
 
@@ -83,6 +84,7 @@ def test_of_many_classes_the_worst_are_named(empty):
         assert [text.partition(" (")[0] for text in meanings[:5]] == worst
         assert meanings[5].startswith("35 other classes: ")
         assert f"to {max(values.values()):.3f}" in meanings[5]
+        assert [to_hex(line.get_color()) for line in axis.lines[1:36]] == ["#c8c8c8"] * 35, "below those with names"
         assert len(axis.lines) == 40 + 1 + (view == "roc") + (view != "roc"), "classes, mean, chance"
         sheet.canvas.draw()
         width, height = sheet.get_size_inches() * sheet.dpi
@@ -101,6 +103,21 @@ def test_of_classes_without_a_curve_the_first_are_named(empty):
     (absent,) = [meaning for meaning in key(axis) if meaning.startswith("no curve")]
     assert absent == f"no curve: {', '.join(names[3:11])} and 89 more (no such sample)"
     assert axis.figure.get_size_inches()[1] < 6
+
+
+def test_what_bounds_and_folds_are_worth_is_told(empty):
+    rows = made_rows(200, ("a", "b"), groups=8)
+    (found,) = evaluate(empty, save_run(empty, rows), views="roc", bootstrap=20)
+    assert next(iter(key(draw_threshold_curves(found, "roc").axes[0]))).endswith(", unreliable)")
+    rows = [(f, f"{f}{t}", t, float("ab".index(t)), f"P{f}") for f in range(60) for t in "ab"]
+    rows += [(60, "60", "a", 0.5, "P60")]
+    (found,) = evaluate(empty, save_run(empty, rows), views="roc")
+    _, mean, each = key(draw_threshold_curves(found, "roc").axes[0])
+    assert mean.endswith(" ± 0.000, undefined in 1")
+    assert each == "each fold, 50 of them drawn"
+    rows = [(f, str(f), "ab"[f], float(f), "P") for f in range(2)]
+    (found,) = evaluate(empty, save_run(empty, rows), views="roc")
+    assert "undefined in each of 2 folds" in key(draw_threshold_curves(found, "roc").axes[0])
 
 
 def test_runs_and_their_levels_have_panels_of_their_own(empty):
