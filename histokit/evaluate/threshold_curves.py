@@ -178,7 +178,6 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         return x, y
     along = np.cumsum(np.abs(np.diff(x, prepend=x[0])) + np.abs(np.diff(y, prepend=y[0])))
     kept = np.unique(np.searchsorted(along, np.linspace(0, along[-1], _POINTS)))
-    kept[-1] = len(x) - 1
     return x[kept], y[kept]
 
 

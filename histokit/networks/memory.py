@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, counted
 from histokit.plugin import Preprocess
 from histokit.store import DatasetRecord
 
@@ -66,7 +66,9 @@ def capped(rows: int | None, record: DatasetRecord, notes: list[str]) -> int | N
     if rows is None or rows <= max(2, record.count):
         return rows
     fewer = max(2, record.count)
-    notes.append(f"{record.name} has {record.count} images: batches are of {fewer} rows, not {rows}")
+    notes.append(
+        f"{record.name} has {counted(record.count, 'image', 'images')}: batches are of {fewer} rows, not {rows}"
+    )
     return fewer
 
 

@@ -173,6 +173,20 @@ def test_batches_are_no_larger_than_the_dataset(
 
 
 @pytest.mark.usefixtures("tiny")
+def test_the_only_image_is_in_a_batch_of_two(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row alone would give other bits than it gives among others."""
+    histokit.ingest(store, "folder", images / "p1" / "dark", name="one", options={"pattern": "0.png"})
+    rows, forward = [], CutNetwork.forward
+    monkeypatch.setattr(CutNetwork, "forward", lambda self, batch: (rows.append(len(batch)), forward(self, batch))[1])
+    extraction = histokit.extract(store, "one", "tiny", layers="last", batch_size=8)
+    assert extraction.notes == ("one has 1 image: batches are of 2 rows, not 8",)
+    assert histokit.extract(store, "one", "tiny", layers="0", batch_size=2).notes == ()
+    assert rows == [2, 2]
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_size_that_would_change_nothing_is_refused(store: FeatureStore, images: Path) -> None:
     ingest(store, images)
     with pytest.raises(UsageError, match="texture takes images as they are: size=64 would change nothing") as caught:

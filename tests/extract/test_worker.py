@@ -13,8 +13,10 @@ from tiny_plugin import TinyPlugin
 from histokit import extract, ingest
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork
-from histokit.networks.image_batches import ImageBatches
+from histokit.networks.image_batches import ImageBatches, InputImage
 from histokit.networks.image_queue import ImageQueue
+from histokit.networks.transform import Transform
+from histokit.plugin import Preprocess
 
 
 @pytest.fixture
@@ -94,6 +96,27 @@ def test_images_that_all_differ_in_size_do_not_wait_for_the_last(
     assert {shape[0] for shape in passes[before:]} == {8}
     one, two = (place.features("cells", "tiny/all") for place in (store, other))
     assert np.array_equal(one.X, two.X)
+
+
+def test_of_several_sizes_the_one_that_fits_the_fewest_times_is_told() -> None:
+    taken: list[int] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        if batch.numel() > 2000:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return batch
+
+    known = Transform(Preprocess(resize="none"), ("R", "G", "B"), torch.device("cpu"))
+    batches: ImageBatches[int, torch.Tensor] = ImageBatches(
+        known, "net", 16, lambda *_: 1, run, lambda keys, _: taken.extend(keys), lambda *_: None
+    )
+    for key in range(32):
+        side = 16 if key % 2 else 8
+        batches.add([InputImage(key, np.zeros((side, side, 3), np.uint8))])
+    batches.finish()
+    assert sorted(taken) == list(range(32))
+    (note,) = batches.notes
+    assert note.endswith("too little memory for 16 inputs of 3 × 16 × 16: it went on with 2; --batch-size 2 fits")
 
 
 def numbered(first: int, count: int, side: int = 16) -> torch.Tensor:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from histokit.errors import UsageError
 from histokit.networks.cut_network import CutNetwork
-from histokit.networks.devices import laid_out, training_layout, whole_float32
+from histokit.networks.devices import choose_device, laid_out, training_layout, whole_float32
 from histokit.plugin import Backbone, Layer, Preprocess
 
 CPU = torch.device("cpu")
@@ -95,6 +96,25 @@ def test_layers_have_the_same_bits_whatever_is_asked_for_beside_them(batch: torc
     alone = CutNetwork(_backbone(), _layers("2"), CPU, "float32")(batch)["2"]
     beside = CutNetwork(_backbone(), _layers("0.conv", "1.norm", "2"), CPU, "float32")(batch)["2"]
     assert np.array_equal(alone, beside)
+
+
+def test_a_layer_that_one_batch_does_not_reach_has_not_the_vectors_of_another(batch: torch.Tensor) -> None:
+    class Sometimes(nn.Sequential):
+        def forward(self, batch: Any) -> Any:
+            first = self[0](batch)
+            return self[1](first) if batch.any() else first
+
+    cut = CutNetwork(_backbone(lambda: Sometimes(Block(3, 4), Block(4, 5))), _layers("0", "1"), CPU, "float32")
+    assert cut(batch)["1"].shape == (4, 5)
+    with pytest.raises(UsageError, match="The layer '1' is not reached when the network runs"):
+        cut(torch.zeros_like(batch))
+    assert cut(batch)["1"].shape == (4, 5)
+
+
+def test_the_device_behind_the_last_one_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="has no CUDA device 'cuda:1' that torch can use"):
+        choose_device("cuda:1")
 
 
 def test_nothing_runs_behind_the_deepest_layer(batch: torch.Tensor) -> None:

@@ -69,14 +69,14 @@ def fails(wrong: Callable[[Tensor], Any], error: Exception) -> Check:
 LAYER = Layer("1", "1")
 
 
-def own_backbone(check: Check, size: int = 16) -> Backbone:
+def own_backbone(check: Check, size: int = 16, name: str = "own") -> Backbone:
     """One that no plugin registered."""
 
     class Own(Backbone):
         def build(self) -> Any:
             return nn.Sequential(Checking(check), nn.Conv2d(3, 4, 3))
 
-    return Own("own", [LAYER], Preprocess(size=size))
+    return Own(name, [LAYER], Preprocess(size=size))
 
 
 def own_network(check: Check, size: int = 16) -> CutNetwork:
@@ -97,13 +97,12 @@ def test_inputs_of_another_size_than_a_network_takes_are_the_users() -> None:
 
 @pytest.mark.parametrize("error", [SHAPES, AssertionError("Input height (20) doesn't match model (16)")])
 def test_a_size_that_a_network_cannot_be_trained_at_is_the_users(error: Exception) -> None:
-    backbone = own_backbone(fails(lambda batch: batch.shape[-1] != 16, error))
+    backbone = own_backbone(fails(lambda batch: batch.shape[-1] != 16, error), name="own,depth=2")
     assert cut_for_training(backbone, LAYER, False, 3, 16)[1] == 4
-    with pytest.raises(UsageError, match=r"own cannot run on 2 inputs of 3 × 20 × 20: (The|Input)") as caught:
+    with pytest.raises(UsageError, match=r"own,depth=2 cannot run on 2 inputs of 3 × 20 × 20: (The|Input)") as caught:
         cut_for_training(backbone, LAYER, False, 3, 20)
-    assert (
-        "size=N: it is made for 16. Or, if it can be built for others: --backbone own,img_size=20" in caught.value.next
-    )
+    other = "size=N: it is made for 16. Or, if it can be built for others: --backbone own,depth=2,img_size=20"
+    assert other in caught.value.next
     for fails_at in (lambda _: True, lambda batch: batch.shape[-1] == 16):
         with pytest.raises(type(error)) as raised:
             cut_for_training(own_backbone(fails(fails_at, error)), LAYER, False, 3, 16)
@@ -181,14 +180,14 @@ def test_an_extraction_goes_on_with_batches_that_fit(
     for each in (store, other):
         ingest(each, images)
     with added_plugin(Plugin(fails(lambda batch: len(batch) > 5, short)), "tinyplugin"):
-        extraction = histokit.extract(store, "d", "tiny", batch_size=16)
+        extraction = histokit.extract(store, "d", "tiny", batch_size=20)
     with added_plugin(Plugin(lambda _: None), "tinyplugin"):
-        histokit.extract(other, "d", "tiny", batch_size=4)
+        histokit.extract(other, "d", "tiny", batch_size=5)
         assert histokit.extract(store, "d", "tiny").tables[0]["cached"] == 24
     assert np.array_equal(vectors(store), vectors(other))
     (note,) = extraction.notes
-    told = "tiny: the device cpu has too little memory for 16 inputs of 3 × 16 × 16"
-    assert note == f"{told}: it went on with 4; --batch-size 4 fits"
+    told = "tiny: the device cpu has too little memory for 20 inputs of 3 × 16 × 16"
+    assert note == f"{told}: it went on with 5; --batch-size 5 fits"
     assert [(t["computed"], t["missing"]) for t in extraction.tables] == [(24, 0)] * 2
 
 

@@ -68,6 +68,35 @@ def test_pixels_are_brought_to_a_size_in_micrometres() -> None:
     assert transform(target_mpp=0.5).resize(images, 0.25).shape == (3, 3, 32, 32)
     with pytest.raises(UsageError, match="no micrometres per pixel"):
         transform(target_mpp=0.5).resize(images, None)
+    with pytest.raises(UsageError, match="resizing would make an image"):
+        transform(target_mpp=1e-9).resize(images, 1e300)
+
+
+def test_the_scales_at_which_images_went_in_are_told() -> None:
+    def told(*sizes: tuple[int, int], mpp: float = 0.5, **fields: Any) -> list[str]:
+        known = transform(target_mpp=0.5, **{"size": 16} | fields)
+        for size in sizes:
+            known.resize(photographs(*size), mpp)
+        return known.notes
+
+    assert told((16, 16)) == []
+    # Each side has its own scale where images are squashed, and each size that came.
+    (note,) = told((32, 64))
+    assert note.startswith("images went in at 1 to 2 µm per pixel, not at target_mpp=0.5: squash brings them to 16")
+    (note,) = told((8, 8), (16, 16), (32, 64), (16, 16))
+    assert note.startswith("images went in at 0.25 to 2 µm per pixel, ")
+    (note,) = told((32, 64), resize="center-square")
+    assert note.startswith("images went in at 1 µm per pixel, ")
+    (note,) = told((32, 64), resize="shortest-crop", resize_size=20)
+    assert note.startswith("images went in at 0.8 µm per pixel, not at target_mpp=0.5: shortest-crop brings them to 20")
+    assert note.endswith("images that are 10 µm wide")
+
+
+def test_images_larger_than_any_that_is_made_may_be_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histokit.networks.transform.LARGEST_SIZE", 8)
+    assert transform(size=12).resize(photographs(16, 16), None).shape == (3, 3, 12, 12)
+    with pytest.raises(UsageError, match="resizing would make an image"):
+        transform(size=20).resize(photographs(16, 16), None)
 
 
 def test_channels_are_chosen_by_name() -> None:

@@ -69,7 +69,6 @@ def read_features(reading: Reading) -> Iterator[Feature]:
         elif key != "features":
             single[key] = value
     if single.get("type") == "Feature":
-        single = {**single, "properties": single.get("properties") or {}}
         yield from _feature(reading, 1, single)
 
 
