@@ -85,6 +85,8 @@ def test_the_scales_at_which_images_went_in_are_told() -> None:
     assert note.startswith("images went in at 1 to 2 µm per pixel, not at target_mpp=0.5: squash brings them to 16")
     (note,) = told((8, 8), (16, 16), (32, 64), (16, 16))
     assert note.startswith("images went in at 0.25 to 2 µm per pixel, ")
+    (note,) = told((16, 16), (32, 32))
+    assert note.startswith("images went in at 0.5 to 1 µm per pixel, ")
     (note,) = told((32, 64), resize="center-square")
     assert note.startswith("images went in at 1 µm per pixel, ")
     (note,) = told((32, 64), resize="shortest-crop", resize_size=20)
