@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tifffile
 import torch
@@ -19,6 +20,7 @@ from histokit.errors import DataError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.models.loaded import LoadedModel
 from histokit.plugin.remarks import ImageWarning
+from histokit.reading.images_given import GivenImages, reading_of
 from tests.models.test_export_model import by_id
 from tests.raw_images import png
 
@@ -218,6 +220,22 @@ def test_a_file_for_each_channel(store: FeatureStore, tmp_path: Path, tiny: obje
     np.testing.assert_allclose(model.predict_proba(arrays), list(stored.values()), rtol=0, atol=1e-6)
     with pytest.raises(UsageError, match="takes images of 2 files, one for each of DNA, ER"):
         model.predict(given[0][0])
+
+
+def test_a_file_is_known_by_what_its_dataset_knows_it_by(store: FeatureStore, images: Path) -> None:
+    options = {"pattern": "{patient}/{label}/*.png", "mpp": "0.5"}
+    record = histokit.ingest(store, "folder", images, name="d", options=options)
+    rows = store.samples("d")
+    how = reading_of(record, rows)
+    given = GivenImages(how, record.channels)
+    for row in rows.to_pylist()[::9]:
+        path = images / row["id"]
+        assert given.read(path, 0.5, 0).content == row["content"]
+        assert given.read(path, 0.25, 0).content != row["content"] != given.read(path, None, 0).content
+    # Boxes are boxes where some samples are whole images.
+    some = pa.array([[0, 0, 8, 8]] + [None] * (len(rows) - 1), rows.schema.field("box").type)
+    mixed = rows.set_column(rows.schema.get_field_index("box"), "box", some)
+    assert (how["boxes"], reading_of(record, mixed)["boxes"]) == (False, True)
 
 
 def test_what_an_image_alone_does_not_tell_is_refused(store: FeatureStore, tmp_path: Path, tiny: object) -> None:
