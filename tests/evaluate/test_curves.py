@@ -73,6 +73,7 @@ def test_one_measure_can_be_had_alone_and_one_that_was_not_recorded_is_refused(e
     assert found.measures == [("train", "loss"), ("val", "loss"), ("test", "loss")]
     (found,) = histokit.curves(empty, run, metric="accuracy")
     assert found.measures == [("val", "accuracy"), ("test", "accuracy")]
+    assert found.steps == [], "of the loss"
     with pytest.raises(UsageError, match=f"Of the run {run} loss and accuracy were recorded, not roc_auc"):
         histokit.curves(empty, run, metric="roc_auc")
     with pytest.raises(UsageError, match="against 'epochs' are unknown"):

@@ -48,6 +48,12 @@ def test_the_worst_group_comes_first(empty):
     assert view["pooled"] == found.metrics["accuracy"] == 7 / 13
 
 
+def test_of_mistakes_that_are_as_frequent_the_first_classes_are_told(empty):
+    rows = [sample(i, t, p, "bad") for i, (t, p) in enumerate(["ca", "bc", "ba", "bc", "ba"])]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")), views="groups")
+    assert found.views["groups"]["groups"][0]["mistakes"] == {"true": "b", "predicted": "a", "n": 2}
+
+
 def test_of_numbers_the_largest_error_comes_first(empty):
     rows = [
         (0, "1", 1.0, 1.5, "near"),
@@ -73,6 +79,7 @@ def test_predictions_without_groups_are_told_or_left_out(empty):
         evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")), views="groups")
     (found,) = evaluate(empty, save_run(empty, [*rows, *ROWS], classes=("a", "b", "c"), run_id="eeee"), views="groups")
     assert (found.views["groups"]["left_out"], len(found.views["groups"]["groups"])) == (2, 4)
+    assert found.views["groups"]["pooled"] == found.metrics["accuracy"] == 8 / 15
     assert "2 predictions are of no group" in draw_groups(found).subfigs[0].get_suptitle()
 
 

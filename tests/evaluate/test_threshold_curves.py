@@ -142,6 +142,10 @@ def test_a_class_without_samples_has_no_curve_and_no_say(empty):
     # Of a single group all resamples are the same.
     rows = [(0, name, name, float(place), "P") for place, name in enumerate("ab")]
     (found,) = evaluate(empty, save_run(empty, rows, run_id="ffff"), views="roc", bootstrap=5)
+    assert found.views["roc"]["band"]["unit"] == "slide"
+    ungrouped = [(*row[:4], None) for row in made_rows(30, ("a", "b"))]
+    (alone,) = evaluate(empty, save_run(empty, ungrouped, run_id="aaaa", group=None), views="roc", bootstrap=5)
+    assert (alone.views["roc"]["band"]["unit"], alone.views["roc"]["band"]["groups"]) == ("sample", 30)
     assert (found.views["roc"]["average"]["value"], found.views["roc"]["band"]["low"]) == (1.0, None)
 
 

@@ -55,6 +55,10 @@ def test_two_classes_have_a_line_for_the_positive_one_and_for_each_fold(empty):
     assert f"share of the class: {positives / 200:.3f}" in key(axis)
     (line,) = lines_of(axis, key(axis)[next(iter(key(axis)))])
     assert line.get_drawstyle() == "steps-pre"
+    # Curves of steps, unlike those from (0, 0), begin as high as the first one is.
+    curves = [line for look in [*key(axis).values()][:3] for line in lines_of(axis, look)]
+    assert len(curves) == 5
+    assert all((line.get_xdata()[0], line.get_ydata()[0]) == (0, line.get_ydata()[1]) for line in curves)
 
 
 def test_few_classes_have_a_colour_each_and_the_mean_is_black(empty):
