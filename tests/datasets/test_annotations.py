@@ -220,6 +220,10 @@ def test_parts_of_a_dataset_in_several_files(root: Path) -> None:
     # As published, COCO's test images have no annotations: those of val are tested.
     assert [(row.sample_id, row.role) for row in split.rows] == [("b.png#11", "train"), ("sub/a.png#12", "test")]
     assert "those of val are tested" in split.notes[0]
+    (root / "instances_val.json").rename(root / "instances_left.json")
+    _, dataset = read(root, annotations="instances_{split}.json")
+    with pytest.raises(DataError, match=r"'sub/a.png#12' has split='left', which is no part of a split"):
+        dataset.splits()
 
 
 def parts(root: Path, *, images: str) -> None:
@@ -426,6 +430,9 @@ def test_another_property_is_the_class(root: Path) -> None:
     )
     assert [s.label for s in read(root, label="name")[0]] == ["benign", None]
     assert [s.label for s in read(root, label="grade.who")[0]] == ["2", None]
+    # As some programs write it, which is no JSON by the letter.
+    (root / "slides" / "s2.geojson").write_text(json.dumps(document).replace("benign", "be\tnign"))
+    assert [s.label for s in read(root, label="name")[0]] == ["be\tnign", None]
 
 
 def test_points_among_regions_are_left_out_and_told(root: Path) -> None:
@@ -556,11 +563,14 @@ def test_runs_of_any_length(root: Path, counts: list[int], runs: str | None, box
     document = {**coco(), "annotations": [{"id": 1, "image_id": 2, "category_id": 1, "segmentation": segmentation}]}
     write(root / "coco.json", document)
     Image.new("RGB", (30, 20), (9, 9, 9)).save(root / "b.png")
-    (sample,), dataset = read(root, annotations="coco.json", mask="black")
-    assert sample.box == box
-    inside = np.repeat(np.arange(len(counts)) % 2, counts).reshape(30, 20).T
+    inside = np.pad(np.repeat(np.arange(len(counts)) % 2, counts).reshape(30, 20).T, 3)
     left, top, width, height = box
-    assert ((dataset.read(sample)[:, :, 0] == 9) == inside[top : top + height, left : left + width]).all()
+    for margin in (0, 3):
+        # A margin may reach beyond the image.
+        (sample,), dataset = read(root, annotations="coco.json", mask="black", margin=str(margin))
+        assert sample.box == (left - margin, top - margin, width + 2 * margin, height + 2 * margin)
+        rows, columns = (slice(at + 3 - margin, at + n + 3 + margin) for at, n in ((top, height), (left, width)))
+        assert ((dataset.read(sample)[:, :, 0] == 9) == inside[rows, columns]).all()
 
 
 def test_labelme(root: Path) -> None:
@@ -794,6 +804,9 @@ def test_annotations_made_on_a_resized_image_are_put_aside(root: Path, store: Fe
         message = f"'b.png' has 30 × 20 pixels, and {name} lists it with {width} × {height}"
         with pytest.raises(DataError, match=message):
             dataset.read(samples[0])
+    write(root / name, right)
+    assert dataset.read(next(iter(dataset.samples()))).shape[2] == 3, "once the file is mended"
+    write(root / name, listing(kind, width, height)[1])
     histokit.ingest(store, "annotations", root, name="regions", options={"annotations": name})
     assert [message in reason for reason in store.problems("regions").column("reason").to_pylist()] == [True]
 
