@@ -129,19 +129,19 @@ def test_features_of_numbers_that_once_were_others_are_not_taken(tmp_path, store
 def test_colours_of_netpbm_that_had_8_bits_once_are_computed_anew(tmp_path, store, tiny, monkeypatch):
     root = tmp_path / "images"
     root.mkdir()
-    netpbm(root / "deep.ppm", COLOURS * 600, 65535)
+    netpbm(root / "deep.PPM", COLOURS * 600, 65535)
     netpbm(root / "flat.ppm", COLOURS, 255)
     keys = []
     for options in ({}, {"scale": "range:0,65535"}):
-        dataset = Folder.from_options(root, {"pattern": "*.ppm", **options})
+        dataset = Folder.from_options(root, {"pattern": "*", **options})
         keys.append({sample.id: dataset.pixel_key(sample) for sample in dataset.samples()})
-    assert keys[0] == {"deep.ppm": DEEP_NETPBM, "flat.ppm": b""}
+    assert keys[0] == {"deep.PPM": DEEP_NETPBM, "flat.ppm": b""}
     # A scale was given these numbers before.
-    assert DEEP_NETPBM not in keys[1]["deep.ppm"]
-    for revision, altered in ((3, ["deep.ppm"]), (4, [])):
+    assert DEEP_NETPBM not in keys[1]["deep.PPM"]
+    for revision, altered in ((3, ["deep.PPM"]), (4, [])):
         with monkeypatch.context() as before:
             before.setattr("histokit.ingest.ingest.READER_REVISION", revision)
-            histokit.ingest(store, "folder", root, name="d", options={"pattern": "*.ppm"})
+            histokit.ingest(store, "folder", root, name="d", options={"pattern": "*"})
         extraction = histokit.extract(store, "d", "tiny", layers="last", retry=True)
         assert sorted(problem["id"] for problem in extraction.problems) == altered
 

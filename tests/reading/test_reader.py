@@ -99,6 +99,9 @@ def test_a_dark_box_of_an_image_is_not_remarked(box: tuple[int, int, int, int] |
     found = reader.read_sample(IngestedFiles(dataset, None), 0, Sample("a", (), box=box))
     assert found.pixels is not None
     assert [each.kind for each in found.remarks] == ["dark"] * remarks
+    # Where black and white are asked for, a dark image is meant to be so.
+    dataset.scale = "range:0,65535"
+    assert reader.read_sample(IngestedFiles(dataset, None), 0, Sample("a", (), box=box)).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,17 @@ def test_other_arrays_than_promised_are_not_cast(pixels: object, reason: str) ->
     result = read(pixels)
     assert result.pixels is None
     assert str(result.reason).startswith(f"The dataset class 'Given' {reason}")
+
+
+class Own(np.ndarray):
+    """An array of a class of a plugin's own, as those of files in memory are."""
+
+
+def test_arrays_of_other_classes_are_taken_as_arrays() -> None:
+    result = read(np.full((4, 4, 3), 7, np.uint8).view(Own))
+    assert (type(result.pixels), result.reason) == (np.ndarray, None)
+    assert result.pixels is not None
+    assert (result.pixels == 7).all()
 
 
 def test_16_bits_are_scaled_by_the_bits_that_are_declared() -> None:
