@@ -636,7 +636,7 @@ def test_json_that_cannot_be_read(root: Path, text: str, message: str) -> None:
 def test_json_is_read_in_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from histokit.datasets.regions import json_items
 
-    document = {"n": 1234.5, "list": [12, 345, "text", {"a": [1, {"b": None}]}, []], "e": [], "t": True, "o": {}}
+    document = {"n": 1234.5, "list": [12, -3.5e-07, "text", {"a": [1, {"b": None}]}, []], "e": [], "t": True, "o": {}}
     path = write(root / "a.json", json.dumps(document, indent=1))
     expected = [
         ("n", 0, 1234.5),
@@ -644,7 +644,8 @@ def test_json_is_read_in_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("t", 0, True),
         ("o", 0, {}),
     ]
-    for size in (1, 2, 3, 5, 1 << 20):
+    # Each letter is the last of a piece once.
+    for size in (*range(1, path.stat().st_size), 1 << 20):
         monkeypatch.setattr(json_items, "_CHUNK", size)
         assert list(json_items.read_items(path)) == expected
 

@@ -163,8 +163,9 @@ class _Pieces:
                 raise self._wrong("" if early else error.msg) from error
             except RecursionError as error:
                 raise self._wrong("it is nested too deeply") from error
-            # The digits of a number may go on in what comes next.
-            if end < len(self._text) or not isinstance(value, int | float) or not self._more():
+            # A number may go on in what comes next: 1 of "1", "1." or "1e-".
+            whole = not isinstance(value, int | float) or self._text[end : end + 3].strip(".eE+-")
+            if whole or not self._more():
                 self._at = end
                 return value
 
