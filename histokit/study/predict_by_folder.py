@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from histokit.errors import HistokitError
+from histokit.errors import HistokitError, StoreError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_set import Part
 from histokit.features.images import Images, all_images, check_readable, open_images
-from histokit.features.run_tables import variants
+from histokit.features.run_tables import variants, weights_path
 from histokit.finetune.predict import NetworkScorer
 from histokit.finetune.predict_images import predict_images, score_images
 from histokit.models.loaded import LoadedModel, load_model
@@ -44,7 +44,8 @@ def predict_by_folder(
     """Predict the samples of a dataset with an exported model, and store the predictions.
 
     Features are extracted into the store, and taken from there, where the weights that they were made with are on this
-    machine; else the networks of the folder make them, and they are not kept.
+    machine, be it as the file that features of this store were made with; where all are stored already, no weights are
+    needed. Else the networks of the folder make them, and they are not kept.
 
     Parameters
     ----------
@@ -71,24 +72,49 @@ def predict_by_folder(
         features = open_images(store, dataset, allow_missing=allow_missing, workers=running["workers"])
         remarks = check_readable(store, features)
     else:
-        tables = [_table(facts, dataset) for facts in model.description["tables"]]
-        options = (running, allow_missing, progress)
-        if _made_here(store, dataset, model, tables):
-            features, remarks = extracted_features(store, run, dataset, tables, *options)
-        else:
-            features, remarks = _direct(store, dataset, model, tables, *options)
+        features, remarks = _features(store, dataset, model, running, allow_missing, progress)
     outside: dict[str, Any] = {"model": model.classifier_bytes, "seen": model.seen}
     return predict_features(store, run, features, force=force, remarks=[*said, *remarks], **outside)
 
 
-def _table(facts: Mapping[str, Any], dataset: str) -> FeatureTable:
-    return FeatureTable(facts["name"], dataset, facts["spec"], facts["width"], facts["info"])
+def _features(
+    store: FeatureStore,
+    dataset: str,
+    model: LoadedModel,
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    progress: Callable[..., None],
+) -> tuple[FeatureSet, list[str]]:
+    described = model.description["tables"]
+    tables = [FeatureTable(f["name"], dataset, f["spec"], f["width"], f["info"]) for f in described]
+    options = (running, allow_missing, progress)
+    # The folder knows a file of weights by its name alone, the store by its place.
+    known = {table.fingerprint: table for table in sorted(store.feature_tables(), key=_is_there)}
+    here = [replace(known.get(table.fingerprint, table), dataset=dataset) for table in tables]
+    placed = all(not f["local"] or t.fingerprint in known for f, t in zip(described, tables, strict=True))
+    if placed and _made_here(store, dataset, here):
+        return extracted_features(store, model.run, dataset, here, *options)
+    address = "+".join(f"{table.address}@{table.fingerprint}" for table in tables)
+    if _all_stored(store, dataset, address):
+        return store.features(dataset, address), []
+    return _direct(store, dataset, model, tables, *options)
 
 
-def _made_here(store: FeatureStore, dataset: str, model: LoadedModel, tables: Sequence[FeatureTable]) -> bool:
-    """Return whether the same features can be extracted with what is on this machine."""
-    if any(facts["local"] for facts in model.description["tables"]):
+def _is_there(table: FeatureTable) -> bool:
+    path = weights_path(table)
+    return path is not None and path.exists()
+
+
+def _all_stored(store: FeatureStore, dataset: str, address: str) -> bool:
+    try:
+        store.features(dataset, address, outline=True)
+    except StoreError:
         return False
+    return True
+
+
+def _made_here(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:
+    """Return whether the same features can be extracted with what is on this machine."""
     channels = store.dataset(dataset).channels
     for variant in variants(tables):
         spec, info = variant[0].spec, variant[0].info

@@ -233,6 +233,32 @@ def test_features_that_are_the_same_here_are_kept(
     assert tiny.built == built
 
 
+def test_stored_features_of_a_weights_file_are_not_computed_again(
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    from safetensors.torch import save_file as save_torch
+
+    file, name = tmp_path / "mine.safetensors", "timm:test_vit"
+    save_torch(timm.create_model("test_vit").state_dict(), file)
+    values = ["mean=0.5,0.5,0.5", "std=0.5,0.5,0.5"]
+    histokit.extract(data, "d", name, layers="last", weights=str(file), preprocess=values, workers=0)
+    (run,) = histokit.train(data, "d", f"{name}/last", "knn", split="half", grid={"k": "1"})
+    folder = str(histokit.export_model(data, run.id, tmp_path / "m"))
+    for dataset in ("e", "f"):
+        options = {"pattern": "{label}/*.png"}
+        histokit.ingest(data, "folder", images / f"p{1 + (dataset == 'f')}", name=dataset, options=options)
+    monkeypatch.setattr("histokit.study.predict_by_folder._direct", lambda *_: 1 / 0)
+    done = histokit.predict(data, folder, "e", device="cpu")  # extracted by the file of the store, and kept
+    assert {table.dataset for table in data.feature_tables()} == {"d", "e"}
+    assert histokit.predict(data, run.id, "e", device="cpu").id == done.id
+    file.unlink()
+    again = histokit.predict(data, folder, "e", device="cpu", force=True)
+    assert (again.id, by_id(data, again)) == (done.id, by_id(data, done))
+    with pytest.raises(ZeroDivisionError):
+        histokit.predict(data, folder, "f", device="cpu")
+
+
 def test_the_description_and_the_card_tell_what_it_is(data: FeatureStore, tmp_path: Path) -> None:
     run = a_classifier(data)
     folder = histokit.export_model(data, run.id, tmp_path / "model")
