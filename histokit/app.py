@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -270,7 +271,7 @@ def _usage(error: Any, as_json: bool) -> int:
         console.tell(error.message)
         return ExitCode.USAGE
     instead = _INSTEAD.get((path.partition(" ")[2], getattr(error, "option_name", "")), "")
-    instead = instead or _argument_of_that_name(error)
+    instead = instead or _argument_of_that_name(error) or _option_of_that_form(error)
     message = error.message if instead else error.format_message()
     return _fail(ExitCode.USAGE, message, f"{instead}See: {path} --help", as_json)
 
@@ -284,6 +285,13 @@ def _argument_of_that_name(error: Any) -> str:
     called = [str(each.metavar or each.name) for each in known]
     found = next((each for each in called if each.lower() == name.lower()), None)
     return f"Write the {found} without --{name}: {' '.join([context.command_path, *called])}. " if found else ""
+
+
+def _option_of_that_form(error: Any) -> str:
+    """Return what to type where a KEY=VALUE stands without its option, of which the command has one; else nothing."""
+    context, given = getattr(error, "ctx", None), re.search(r"extra arguments?\b.* \((\S+=.*)\)$", error.message)
+    forms = [each for each in context.command.params if str(each.metavar).endswith("KEY=VALUE")] if context else []
+    return f"Write {forms[0].opts[0]} before each: {forms[0].opts[0]} {given[1]}. " if given and len(forms) == 1 else ""
 
 
 def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:

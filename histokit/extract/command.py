@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -97,7 +97,8 @@ def extract(
     columns += ["seconds", "estimate"] if dry_run else []
     columns = [name for name in columns if any(table[name] is not None for table in result.tables)]
     titles = ["seconds alone" if name == "seconds" else name for name in columns]
-    console.aside(titles, [[table[name] for name in columns] for table in result.tables])
+    rows = [[_cell(name, table[name]) for name in columns] for table in result.tables]
+    console.aside(titles, rows)
     if dry_run:
         console.note(result.expectation)
     for note in result.notes:
@@ -109,6 +110,10 @@ def extract(
             console.warn(f"{table['address']} has another table {difference}")
     console.emit(list(result.addresses), result.to_json())
     _tell_problems(dataset, result.problems)
+
+
+def _cell(name: str, value: Any) -> Any:
+    return round(value) if name == "seconds" and value is not None and value >= 1 else value
 
 
 def _tell_problems(dataset: str, problems: Sequence[Mapping[str, str]]) -> None:

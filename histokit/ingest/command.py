@@ -9,14 +9,15 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
-from histokit.errors import counted, some
-from histokit.layout import natural_items
+from histokit.errors import counted, did_you_mean, some
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.store.records import DatasetRecord
 
 _SHOWN_CLASSES = 8
+#: What a field of a pattern may be called that is meant as the label.
+_LABELS = ("label", "class", "diagnosis", "category")
 
 
 def ingest(
@@ -55,13 +56,15 @@ def ingest(
     if record.problems:
         console.warn(f"Samples whose files cannot be read: {record.problems}. See: histokit list problems {name}")
     samples = counted(record.count, "sample", "samples")
-    hint = _option(record, "label", "; give them with {}") if record.labels.keys() <= {""} else ""
+    hint = _label_hint(record) if record.labels.keys() <= {""} else ""
     console.note(f"{samples} ({_classes(record.labels)}{hint}), {_grouping(record)}")
     console.emit(record.name, record.to_json())
 
 
 def _classes(labels: dict[str, int]) -> str:
-    listed = [f"{label or 'no label'} {count:,}" for label, count in natural_items(labels)]
+    from histokit.store.fold_sets import class_texts
+
+    listed = class_texts(labels, ",")
     more = [f"and {len(listed) - _SHOWN_CLASSES} more classes"] if len(listed) > _SHOWN_CLASSES else []
     return ", ".join(listed[:_SHOWN_CLASSES] + more)
 
@@ -71,6 +74,16 @@ def _grouping(record: DatasetRecord) -> str:
         return f"grouped by {record.group}"
     hint = _option(record, "group", " ({})")
     return f"without groups: folds may put images of one patient both in training and in test{hint}"
+
+
+def _label_hint(record: DatasetRecord) -> str:
+    """Return how data without a label are given some."""
+    pattern = str(record.options.get("pattern") or "")
+    if pattern and not record.options.get("labels"):
+        fields = [name for name in record.columns if f"{{{name}}}" in pattern]
+        meant = next((name for name in fields if did_you_mean(name, _LABELS)), None)
+        return f"; {{label}} in the pattern says the class{f', in the place of {{{meant}}}?' if meant else ''}"
+    return _option(record, "label", "; give them with {}")
 
 
 def _option(record: DatasetRecord, option: str, words: str) -> str:

@@ -68,7 +68,9 @@ def list_layers(
     backbone: Annotated[
         str,
         typer.Argument(
-            metavar="B", help="A backbone, such as resnet50 or timm:resnet18.", autocompletion=completion.backbones
+            metavar="BACKBONE",
+            help="Such as resnet50 or timm:resnet18.",
+            autocompletion=completion.backbones,
         ),
     ],
     modules: Annotated[bool, typer.Option("--modules", help="List every module path of the network instead.")] = False,

@@ -65,4 +65,16 @@ def set_rows(splits: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 def class_counts(classes: Mapping[str, int]) -> Any:
     """Return how many samples there are of each class, as a cell of a table."""
-    return listed((f"{label or 'no label'} {count}" for label, count in natural_items(classes)), what="classes")
+    return listed(class_texts(classes), what="classes")
+
+
+def class_texts(classes: Mapping[str, int], form: str = "") -> list[str]:
+    """Return ``class count`` of each class, or ``class: count`` where a class ends with a digit.
+
+    Examples
+    --------
+    >>> class_texts({"0": 1298, "1": 763}, ","), class_texts({"tumour": 3, "": 1})
+    (['0: 1,298', '1: 763'], ['no label 1', 'tumour 3'])
+    """
+    between = ": " if any(label[-1:].isdigit() for label in classes) else " "
+    return [f"{label or 'no label'}{between}{count:{form}}" for label, count in natural_items(classes)]

@@ -115,8 +115,8 @@ def test_sets_of_folds_are_counted_by_group_and_class(histokit, tmp_path):
     assert split["folds"] == 2
     shown = histokit.ok("list", "splits", "--folds").out.splitlines()
     assert shown[0].split() == ["dataset", "split", "fold", "set", "samples", "groups", "classes"]
-    assert shown[4].split() == ["toy", "own", "0", "test", "2", "1", "2", "1,", "10", "1"]
-    assert shown[2].endswith("2 2, 10 1")
+    assert shown[4].split() == ["toy", "own", "0", "test", "2", "1", "2:", "1,", "10:", "1"]
+    assert shown[2].endswith("2: 2, 10: 1")
     assert "sets" not in histokit.ok("list", "splits", "--json").document["splits"][0]
 
 

@@ -64,6 +64,26 @@ def test_wrong_options_of_a_dataset_are_code_2(histokit, images, options, says):
     assert "There is no store" in histokit.fails("list", "datasets", code=ExitCode.STORE).err
 
 
+def test_an_option_of_a_dataset_without_its_o_is_told(histokit, images):
+    ingest = ["ingest", "folder", images, "--name", "cells", "-o", PATTERN]
+    error = histokit.fails(*ingest, "group=patient", "mpp=0.5", code=ExitCode.USAGE).err
+    assert "Write -o before each: -o group=patient mpp=0.5. See: histokit ingest --help" in error
+    assert "Write" not in histokit.fails(*ingest, "patient", code=ExitCode.USAGE).err
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("class", "no label 24; {label} in the pattern says the class, in the place of {class}?"),
+        ("lable", "no label 24; {label} in the pattern says the class, in the place of {lable}?"),
+        ("x", "no label 24; {label} in the pattern says the class)"),
+    ],
+)
+def test_a_field_that_is_called_nearly_as_the_label_is_told(histokit, images, field, says):
+    pattern = PATTERN.replace("label", field)
+    assert says in histokit.ok("ingest", "folder", images, "--name", "cells", "-o", pattern).err
+
+
 def test_wrong_plugin_names_are_code_3(ingested, images):
     result = ingested.fails("ingest", "foldr", images, "--name", "x", code=ExitCode.PLUGIN)
     assert "no dataset plugin 'foldr'" in result.err

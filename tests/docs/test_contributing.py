@@ -29,7 +29,7 @@ SEEN = {
     "A figure": ["Drawn: recalls.png"],
     "A command": ["balanced_accuracy", "metrics"],
     "A dataset plugin": ["listed"],
-    "A container of images": ["4 samples (0 2, 1 2)", "images.idx"],
+    "A container of images": ["4 samples (0: 2, 1: 2)", "images.idx"],
 }
 
 

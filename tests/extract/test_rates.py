@@ -119,6 +119,7 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
     assert document["estimated_seconds"] == document["tables"][0]["seconds"] == 48.0
     assert document["tables"][0]["estimate"] == "measured"
     assert "about 48 s (as fast as before on this machine)" in err
+    assert err.splitlines()[-2].split()[-2:] == ["48", "measured"]
     both = [*command[:-3], "all", "--backbone", "texture", "--dry-run"]
     assert cli.run(both) == 0
     shown = capsys.readouterr().err
