@@ -130,18 +130,18 @@ def test_colours_of_netpbm_that_had_8_bits_once_are_computed_anew(tmp_path, stor
     root = tmp_path / "images"
     root.mkdir()
     netpbm(root / "deep.PPM", COLOURS * 600, 65535)
-    netpbm(root / "flat.ppm", COLOURS, 255)
+    netpbm(root / "flat.PPM", COLOURS, 255)
     keys = []
     for options in ({}, {"scale": "range:0,65535"}):
-        dataset = Folder.from_options(root, {"pattern": "*", **options})
+        dataset = Folder.from_options(root, {"pattern": "*.PPM", **options})
         keys.append({sample.id: dataset.pixel_key(sample) for sample in dataset.samples()})
-    assert keys[0] == {"deep.PPM": DEEP_NETPBM, "flat.ppm": b""}
+    assert keys[0] == {"deep.PPM": DEEP_NETPBM, "flat.PPM": b""}
     # A scale was given these numbers before.
     assert DEEP_NETPBM not in keys[1]["deep.PPM"]
     for revision, altered in ((3, ["deep.PPM"]), (4, [])):
         with monkeypatch.context() as before:
             before.setattr("histokit.ingest.ingest.READER_REVISION", revision)
-            histokit.ingest(store, "folder", root, name="d", options={"pattern": "*"})
+            histokit.ingest(store, "folder", root, name="d", options={"pattern": "*.PPM"})
         extraction = histokit.extract(store, "d", "tiny", layers="last", retry=True)
         assert sorted(problem["id"] for problem in extraction.problems) == altered
 
