@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -53,21 +54,30 @@ class OtherProcess:
             self.connection.send(what)
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, and those that a plugin started in it."""
         self.connection.close()
+        self._end_others()
         self.process.kill()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE)
 
     def cause(self) -> str:
-        """Wait until the process has ended, and say how."""
+        """Wait until the process has ended, and say how; those that a plugin started in it end as well."""
         try:
             code = self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return "it closed what it answers through"
+        finally:
+            self._end_others()
         if code >= 0:
             return "it had too little memory" if code == NO_MEMORY else f"exit code {code}"
         if code not in _SIGNALS:
             return f"signal {-code}"
         return f"{_SIGNALS[code]}{', as where memory is short' if code == -signal.SIGKILL else ''}"
+
+    def _end_others(self) -> None:
+        """End the group that the process leads: those that a plugin started would wait for it for ever."""
+        with suppress(OSError):
+            # Of those that Python starts, the one that tidies up behind others takes no notice, and ends after them.
+            os.killpg(self.process.pid, signal.SIGTERM)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from histokit.errors import memory_was_short
 
@@ -30,10 +30,11 @@ def serve(connection: Connection, work: Callable[[Connection], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Standard output carries the result of a command, not what a plugin or a library prints.
     os.dup2(2, 1)
+    _keep(connection)
     try:
         work(connection)
     except (EOFError, ConnectionError):
-        os._exit(0)
+        _leave()
     except Exception as error:
         if not memory_was_short(error):
             raise
@@ -55,4 +56,18 @@ def _take(connection: Connection, taken: SimpleQueue[Any]) -> None:
             taken.put(connection.recv())
     except (EOFError, OSError):
         # The process that asks has ended; a read that hangs is not waited for.
-        os._exit(0)
+        _leave()
+
+
+def _keep(connection: Connection) -> None:
+    """Keep a connection from processes that a plugin starts: held by them, it would not end with this one."""
+    os.set_inheritable(connection.fileno(), False)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=connection.close)
+
+
+def _leave() -> NoReturn:
+    """End this process and those that a plugin started in it: nobody is left to do so."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGTERM)
+    os._exit(0)

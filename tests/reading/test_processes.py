@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class Odd(Dataset):
     def read(self, sample):
         what = (self.root / sample.image[0]).read_text()
         marker = self.root / f"{sample.id}.seen"
+        if what == "start another" and os.getpid() != int((self.root / "pid").read_text()):
+            child = os.fork()
+            if not child:
+                time.sleep(1000)
+            with open(self.root / "children", "a") as children:
+                children.write(f"{child} ")
         if what == "die" or (what == "die once" and not marker.exists()):
             marker.touch()
             os._exit(7)
@@ -448,6 +454,36 @@ def test_a_killed_process_is_replaced(
     assert all(process.poll() is not None for process in started)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child shares open files by a fork")
+def test_what_a_plugin_starts_in_a_process_ends_with_it(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    # The first child holds what its parent answers through when that ends by itself, the second one when it is ended.
+    root = odd(n4="start another", n5="die once", n30="start another")
+    histokit.ingest(store, "odd", root, name="d")
+    files, samples = opened(store)
+    children = root / "children"
+
+    def free() -> None:
+        # So that this test fails rather than waits for ever.
+        if len(found) < 40:
+            _kill_all(children)
+
+    found: list[Any] = []
+    timer = threading.Timer(30, free)
+    timer.start()
+    found += read(files, samples, workers=1)[0]
+    timer.cancel()
+    assert [position for position, pixels, *_ in found if pixels is not None] == list(range(40))
+    numbers = [int(number) for number in children.read_text().split()]
+    assert len(numbers) == 3
+    _wait_until_gone(numbers)
+
+
+def _kill_all(children: Path) -> None:
+    for number in children.read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGKILL)
+
+
 def test_processes_that_cannot_serve_are_an_error(store: FeatureStore, odd: Callable[..., Path]) -> None:
     histokit.ingest(store, "odd", odd(), name="d", options={"where": "here"})
     with pytest.raises(histokit.errors.PluginError, match="Another process cannot read") as told:
@@ -657,7 +693,7 @@ def test_a_dataset_of_this_process_alone_is_read_by_threads(
 def test_no_process_is_left_behind(
     store: FeatureStore, odd: Callable[..., Path], tmp_path: Path, number: int, code: int
 ) -> None:
-    root = odd(n3="hang")
+    root = odd(n2="start another", n3="hang")
     histokit.ingest(store, "odd", root, name="d")
     start = (
         "import sys, json, signal; sys.path[:] = json.loads(sys.argv.pop(1)); "
@@ -676,9 +712,16 @@ def test_no_process_is_left_behind(
     assert asking.returncode == code, err
     assert "Traceback" not in err
     assert (json.loads(out)["error"]["code"] if out else -9) == code
-    reading, patience = int(marker.read_text()), time.monotonic() + 20
-    while _is_there(reading):
-        assert time.monotonic() < patience
+    _wait_until_gone([int(marker.read_text()), int((root / "children").read_text())])
+
+
+def _wait_until_gone(numbers: list[int]) -> None:
+    patience = time.monotonic() + 20
+    while left := [number for number in numbers if _is_there(number)]:
+        if time.monotonic() > patience:
+            for number in left:
+                os.kill(number, signal.SIGKILL)
+            pytest.fail(f"{len(left)} processes are left")
         time.sleep(0.1)
 
 
