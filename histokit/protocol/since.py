@@ -77,4 +77,7 @@ def _otherwise(
 
 def _now(value: Any, then: str | float) -> str | float | None:
     """Return a value of a dataset as predictions keep it: of numbers as a number."""
-    return value if value is None or isinstance(then, float) else as_text(value)
+    if isinstance(then, float):
+        # Not every whole number of more than 53 bits is one of these.
+        return float(value) if isinstance(value, int) else value
+    return None if value is None else as_text(value)

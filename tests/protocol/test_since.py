@@ -138,3 +138,24 @@ def test_other_units_and_numbers_of_the_same_images_are_told_and_force_mends_it(
         assert "1 of its samples has another dose now" in text
     histokit.train(store, "d", "texture/stain", "knn", **how, force=True)
     assert "ingested again" not in said(store, capsys, "evaluate", classes.id)
+
+
+def test_whole_numbers_that_are_kept_as_the_nearest_fraction_are_no_others(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, _ = trained
+    nanoseconds = [100_000_000_000_000_000 * (number + 1) + 1 for number in range(16)]
+    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number"}
+
+    def ingested() -> None:
+        rows = [f"{n},{'ab'[n % 2]},{nanoseconds[n]}" for n in range(16)]
+        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,time", *rows]))
+        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
+
+    ingested()
+    how: dict[str, Any] = {"target": "time", "target_type": "number", "grid": {"k": 3}}
+    (run,) = histokit.train(store, "d", "texture/stain", "knn", **how)
+    assert "ingested again" not in said(store, capsys, "evaluate", run.id)
+    nanoseconds[3] += 1_000_000_000
+    ingested()
+    assert "1 of its samples has another time now" in said(store, capsys, "evaluate", run.id)
