@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ class CutVectors(nn.Module):
             network.get_submodule(path).register_forward_hook(self._hook(name, take))
             for name, (path, take) in taken.items()
         ]
+        # Of each piece of code, the compiler takes eight networks or numbers of rows, and fails from then on.
+        own = CutVectors.forward.__code__.replace()
+        self.forward = MethodType(FunctionType(own, globals()), self)  # type: ignore[method-assign]
 
     def detach(self) -> None:
         """Leave the network as it was."""

@@ -15,7 +15,7 @@ from torch import nn
 import histokit
 from histokit.extract.extraction import Extraction
 from histokit.features import FeatureStore
-from histokit.networks.compiling import NotCompiledError, check_alike
+from histokit.networks.compiling import CutVectors, NotCompiledError, check_alike, compiled
 from histokit.networks.cut_network import CutNetwork
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.manager import registry
@@ -99,6 +99,16 @@ def test_one_graph_holds_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda module, options, **rest: real(module, backend=written, **rest))
     assert_alike_compiled(*three(), side=12)
     assert len(graphs) == 1
+
+
+@pytest.mark.usefixtures("untouched")
+def test_networks_are_compiled_however_many_were_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, options, **rest: real(module, backend="eager", **rest))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    for width in range(1, 5):
+        run = compiled(CutVectors(nn.Linear(2, width), {"all": ("", lambda _, output: output)}), CPU)
+        assert run(torch.zeros(3, 2))["all"].shape == (3, width)
 
 
 @COMPILER
