@@ -29,6 +29,8 @@ _NEWER_SWITCHES: Sequence[tuple[Any, str, Any]] = (
     (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
     (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
 )
+#: What holds where none of these is set: then the older ones say that something is off, and it is on.
+_ABOVE: Sequence[Any] = (torch.backends, torch.backends.cudnn)
 
 
 #: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
@@ -98,6 +100,11 @@ def device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return machine_memory()
+
+
+def free_device_memory(device: torch.device) -> int:
+    """Return how many bytes of a GPU nobody has taken; of processors, all of the machine or its container."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else machine_memory()
 
 
 def is_native(dtype: torch.dtype) -> bool:

@@ -177,6 +177,20 @@ def test_gpus_do_not_round_float32_where_that_was_switched_in_the_newer_way() ->
     assert [each.fp32_precision for each in both] == ["ieee", "tf32"]
 
 
+@pytest.mark.usefixtures("rounding")
+@pytest.mark.parametrize("above", [torch.backends, CONVOLUTIONS])
+def test_gpus_do_not_round_float32_where_a_switch_for_all_operations_lets_them(above: Any) -> None:
+    before = PRODUCTS.allow_tf32
+    above.fp32_precision, PRODUCTS.fp32_precision = "tf32", "ieee"
+    try:
+        with whole_float32(torch.device("cuda")):
+            assert [CONVOLUTIONS.conv.fp32_precision, PRODUCTS.fp32_precision] == ["ieee"] * 2  # type: ignore[attr-defined]
+        assert CONVOLUTIONS.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    finally:
+        above.fp32_precision = "none"
+        PRODUCTS.allow_tf32 = before
+
+
 @pytest.mark.parametrize(
     ("convolution", "device", "layout"),
     [
