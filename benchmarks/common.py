@@ -20,6 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+#: A checkout in which nothing is installed will do, also for the processes that contenders run in.
+sys.path.append(str(Path(__file__).parent.parent))
+
 RESULTS = Path(__file__).parent / "results"
 
 #: A contender whose first round takes longer is not asked again.

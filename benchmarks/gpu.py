@@ -152,7 +152,7 @@ def main() -> None:
         show([table])
         keep("gpu", vars(options), [table], {}, options.json)
         return
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu"
+    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "cpu"
     results: list[Result] = []
     with scratch() as folder:
         for case in cases(options):

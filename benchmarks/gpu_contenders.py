@@ -65,7 +65,7 @@ def _free(place: torch.device) -> None:
     import torch
 
     if place.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(place)
         torch.cuda.empty_cache()
 
 
@@ -89,7 +89,7 @@ def network_alone(case: Case, weights: str, device: str, count: int) -> Work:
         for _ in range(times):
             network.forward(images)
         if place.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(place)
 
     def work() -> tuple[float, dict[str, Any]]:
         with Stopwatch() as watch:

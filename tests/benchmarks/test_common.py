@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,15 @@ def test_results_hold_every_round_and_the_machine(tmp_path: Path, capsys: pytest
     assert {"torch", "timm", "histokit", "lancedb"} <= document["machine"]["versions"].keys()
     assert isinstance(document["machine"]["native_bfloat16"], bool)
     assert table.markdown().splitlines()[2:5] == ["| contender | images/s |", "|---|--:|", "| loop | 3.0 |"]
+
+
+def test_a_checkout_in_which_nothing_is_installed_will_do(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "benchmarks"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import common, importlib.util; "
+        "print(importlib.util.find_spec('histokit').origin)"
+    )
+    # Without what is installed.
+    command = [sys.executable, "-E", "-S", "-c", code, str(folder)]
+    found = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert Path(found.strip()) == folder.parent / "histokit" / "__init__.py"

@@ -31,6 +31,17 @@ def test_it_says_that_there_is_no_gpu(tmp_path: Path, run: Any, monkeypatch: pyt
     assert json.loads((tmp_path / "result.json").read_text())["timings"] == {}
 
 
+def test_it_waits_for_the_gpu_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu_contenders
+    import torch
+
+    waited: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: waited.append(device))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpu_contenders._free(torch.device("cuda:1"))
+    assert waited == [torch.device("cuda:1")]
+
+
 def test_it_compares_histokit_with_a_script_and_with_the_network(
     tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
