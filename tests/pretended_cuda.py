@@ -267,7 +267,7 @@ def pretended_cuda(largest_batch: int | None = None, major: int = 9) -> Iterator
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "init": None,
         "_lazy_init": None, "current_stream": stream, "get_device_properties": properties, "empty_cache": None,
         "get_device_capability": (major, 0), "is_bf16_supported": True, "get_device_name": "pretended",
-        "is_current_stream_capturing": False,
+        "is_current_stream_capturing": False, "mem_get_info": (80 << 30, 80 << 30),
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, value in known.items():

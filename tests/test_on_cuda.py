@@ -18,6 +18,7 @@ from histokit.errors import UsageError
 from histokit.explain.filters import filter_images
 from histokit.extract.in_flight import IN_FLIGHT
 from histokit.features import FeatureStore
+from histokit.finetune.pixels import TrainingImages
 from histokit.study.doctor import examine
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -122,10 +123,14 @@ def test_a_device_that_nobody_can_use_is_told_of(
         raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel errors might be")
 
     monkeypatch.setattr(torch, "zeros", busy)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", busy)
+    told = [(each.name, each.value, each.ok) for each in examine() if each.topic == "device"]
+    text = "The CUDA device 'cuda:0' cannot be used: CUDA error: CUDA-capable device(s) is/are busy or unavailable."
+    assert told[1:] == [("cuda:0", text, False)]
     for device in ("auto", "cuda"):
-        with pytest.raises(UsageError, match=r"'cuda' cannot be used: CUDA error: .* busy or unavailable\.") as told:
+        with pytest.raises(UsageError, match=r"'cuda' cannot be used: CUDA error: .* busy or unavailable\.") as raised:
             histokit.extract(data, "cells", "tiny", device=device)
-        assert "--device cpu" in told.value.next
+        assert "--device cpu" in raised.value.next
 
 
 SETTINGS = {
@@ -153,6 +158,23 @@ def test_training_is_that_of_the_processor(gpu: PretendedDevice, data: FeatureSt
     before, expected = gpu.convolutions, scores(data, trained(data, "cpu", precision=precision, force=True))
     assert gpu.convolutions == before
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_images_are_kept_in_what_others_left_of_its_memory(
+    gpu: PretendedDevice, data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (4 * 5 * (3 * 16 * 16), 80 << 30))
+    kept: list[int] = []
+    hold = TrainingImages.hold
+
+    def held(images: TrainingImages, *rest: Any) -> None:
+        hold(images, *rest)
+        kept.append(len(images._held))
+
+    monkeypatch.setattr(TrainingImages, "hold", held)
+    histokit.split(data, "cells", name="half", test=0.25, seed=1)
+    trained(data)
+    assert kept == [5]
 
 
 @pytest.mark.usefixtures("rounding")

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from histokit.features.images import Images
-from histokit.networks.devices import device_memory
+from histokit.networks.devices import free_device_memory
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.chunks import ChunkReader
 from histokit.reading.reader import ReadResult
 
-#: The part of the memory that images may take.
+#: The part of the memory that images may take: of a GPU, of what others have left.
 _SHARE = 4
 
 Rows = NDArray[np.intp]
@@ -38,7 +38,7 @@ class TrainingImages:
 
     def __init__(self, images: Images, transform: Transform, workers: int | None = None, limit: int | None = None):
         self._images, self._transform, self._workers = images, transform, workers
-        self._limit = device_memory(transform.device) // _SHARE if limit is None else limit
+        self._limit = free_device_memory(transform.device) // _SHARE if limit is None else limit
         self._held: dict[int, Tensor] = {}
         self._bytes = 0
         #: Row → why its image cannot be read.

@@ -143,8 +143,11 @@ def whole_float32(device: torch.device) -> Iterator[None]:
     switches = _SWITCHES
     try:
         before = [getattr(place, name) for place, name, _ in switches]
+        newer = any(place.fp32_precision == "tf32" for place in _ABOVE)
     except RuntimeError:
         # Where somebody set one of torch's newer switches, it does not tell of the older ones any more.
+        newer = True
+    if newer:
         switches = _NEWER_SWITCHES
         before = [getattr(place, name) for place, name, _ in switches]
     try:

@@ -61,20 +61,31 @@ def _versions() -> list[ReportLine]:
 def _devices() -> list[ReportLine]:
     import torch
 
-    from histokit.networks.devices import emulates_bfloat16, is_native
+    from histokit.networks.devices import is_native
 
     kind = "native" if is_native(torch.bfloat16) else "emulated, slower than float32"
     shares = counted(os.cpu_count() or 1, "core", "cores"), counted(torch.get_num_threads(), "thread", "threads")
     cpu = f"{', '.join(shares)}, bfloat16 {kind}"
     findings = [ReportLine("device", "cpu", cpu)]
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = f"{properties.total_memory / 2**30:.0f} GiB"
-        kind = "emulated" if emulates_bfloat16(torch.device("cuda", index)) else "native"
-        findings.append(ReportLine("device", f"cuda:{index}", f"{properties.name}, {memory}, bfloat16 {kind}"))
-    if not torch.cuda.is_available():
-        findings.append(ReportLine("device", "cuda", "none"))
-    return findings
+    findings += [_gpu(index) for index in range(torch.cuda.device_count())]
+    return findings if len(findings) > 1 else [*findings, ReportLine("device", "cuda", "none")]
+
+
+def _gpu(index: int) -> ReportLine:
+    """Look at a GPU; one that the driver tells of may be of no use to torch all the same."""
+    import torch
+
+    from histokit.networks.devices import choose_device, emulates_bfloat16
+
+    name = f"cuda:{index}"
+    try:
+        device = choose_device(name)
+    except HistokitError as error:
+        return ReportLine("device", name, error.message, ok=False)
+    properties = torch.cuda.get_device_properties(device)
+    kind = "emulated" if emulates_bfloat16(device) else "native"
+    memory = f"{properties.total_memory / 2**30:.0f} GiB"
+    return ReportLine("device", name, f"{properties.name}, {memory}, bfloat16 {kind}")
 
 
 def _weights() -> list[ReportLine]:
