@@ -9,7 +9,7 @@ from typing import Any
 from histokit.compare.caveats import cell_remarks, column_remarks, leak_remarks, run_remarks
 from histokit.compare.compare_options import CompareOptions
 from histokit.compare.methods import by_run, group_methods, parse_keys, same_twice
-from histokit.compare.paired_differences import pair_differences
+from histokit.compare.paired_differences import PairedDifferences, pair_differences
 from histokit.compare.ranking import rank_methods
 from histokit.compare.run_facts import Facts, describe_runs
 from histokit.compare.score_table import Cell, Table, best_of_each, cell_documents, make_table
@@ -48,9 +48,9 @@ class Comparison(InNotebooks):
         second), the ``rank`` (the best of k ranked methods has k) and whether it is ``optimistic``.
     rows : list of dict
         Of each run: its method, score, mean over folds and interval.
-    pairs : list of dict
-        Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p. Of
-        errors (``mae``, ``rmse``), that of the better method is the lower one.
+    pairs : sequence of dict
+        Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p,
+        worked out when they are looked at. Of errors (``mae``, ``rmse``), that of the better method is the lower one.
     ranking : dict, optional
         See `histokit.compare.ranking.rank_methods`; None with one dataset.
     best_of : list of str
@@ -65,7 +65,7 @@ class Comparison(InNotebooks):
     columns: list[dict[str, Any]]
     methods: list[dict[str, Any]]
     rows: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
+    pairs: PairedDifferences
     ranking: dict[str, Any] | None
     best_of: list[str]
     notes: list[str]
@@ -79,9 +79,16 @@ class Comparison(InNotebooks):
         """Return scores, runs, differences, ranks and tests as tables for people."""
         return list(comparison_sheets(self))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison as JSON-serialisable data, with views where there are any."""
-        document = asdict(self)
+    def to_json(self, *, pairs: bool = True) -> dict[str, Any]:
+        """Return the comparison as JSON-serialisable data, with views where there are any.
+
+        Parameters
+        ----------
+        pairs : bool
+            Whether to give the paired differences, too, of which many methods have very many.
+        """
+        document = asdict(replace(self, pairs=PairedDifferences()))
+        document["pairs"] = list(self.pairs) if pairs else []
         if not self.views:
             del document["views"]
         return document

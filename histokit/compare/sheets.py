@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.
 _RUNS = 20
 _PAIRS = 28
+#: Of more methods than these, the tables show the best ones.
+_METHODS, _BEST = 100, 50
 #: Of scores in more columns, ranks stand in a table of their own, too.
 _WIDE = 8
 _MARKS = {"best": " (1)", "second": " (2)", None: "    "}
@@ -44,6 +46,24 @@ def score_sheets(found: Comparison) -> Iterator[Sheet]:
         yield _ranks(found, len(found.ranking["methods"]))
 
 
+def shown_methods(found: Comparison) -> list[dict[str, Any]]:
+    """Return the methods that the tables show: all of them, or of many the best ones of all columns or of any one."""
+    if len(found.methods) <= _METHODS:
+        return found.methods
+    last = len(found.methods) + 1
+    best = [min((cell["place"] or last for cell in m["cells"].values()), default=last) for m in found.methods]
+    # Where there are ranks, those that have one stand first, the best of them on top.
+    order = range(last - 1) if found.ranking else sorted(range(last - 1), key=best.__getitem__)
+    kept = sorted(list(order)[:_BEST])
+    return [found.methods[place] for place in kept]
+
+
+def _left_out(found: Comparison) -> str:
+    """Return how many methods the tables show, where these are not all."""
+    few = len(found.methods) > _METHODS
+    return f"; the best {_BEST} of {len(found.methods):,} methods (all: --json)" if few else ""
+
+
 def _scores(found: Comparison) -> Sheet:
     chosen = f", best of each {', '.join(found.best_of)}, chosen on the test samples: optimistic" * bool(found.best_of)
     if len(found.columns) == 1:
@@ -51,28 +71,32 @@ def _scores(found: Comparison) -> Sheet:
     names = [column["column"] for column in found.columns]
     heads = [f"{column['column']}: {column['metric']}" for column in found.columns]
     rows = []
-    for method in found.methods:
+    for method in shown_methods(found):
         cells = [method["cells"].get(name) for name in names]
         ranks = [method["average_rank"]] if found.ranking else []
         rows.append([method["method"], *map(_marked, cells), *ranks])
     ranked = ["average rank"] * bool(found.ranking)
     highest = f"; ranks: {len(found.ranking['methods'])} is the highest" if found.ranking else ""
-    return Sheet(f"scores: (1) best, (2) second best{chosen}{highest}", ["method", *heads, *ranked], rows)
+    return Sheet(
+        f"scores: (1) best, (2) second best{chosen}{highest}{_left_out(found)}", ["method", *heads, *ranked], rows
+    )
 
 
 def _ranks(found: Comparison, highest: int) -> Sheet:
     rows = []
-    for method in found.methods:
+    for method in shown_methods(found):
         marks = Counter(cell["mark"] for cell in method["cells"].values())
         rows.append([method["method"], method["average_rank"], marks["best"], marks["second"]])
-    title = f"ranks over {len(found.columns)} columns of scores: {highest} is the highest"
+    title = f"ranks over {len(found.columns)} columns of scores: {highest} is the highest{_left_out(found)}"
     return Sheet(title, ["method", "average rank", "best on", "second on"], rows)
 
 
 def _chosen(found: Comparison) -> Sheet:
     names = [column["column"] for column in found.columns]
-    rows = [[m["method"], *((m["cells"].get(name) or {}).get("chosen") for name in names)] for m in found.methods]
-    return Sheet("chosen", ["method", *names], rows)
+    rows = [
+        [m["method"], *((m["cells"].get(name) or {}).get("chosen") for name in names)] for m in shown_methods(found)
+    ]
+    return Sheet(f"chosen{_left_out(found)}", ["method", *names], rows)
 
 
 def _one_column(found: Comparison, chosen: str) -> Sheet:
@@ -80,7 +104,7 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
     runs = {row["run"]: row for row in found.rows}
     several = any(len(cell["runs"]) > 1 for method in found.methods for cell in method["cells"].values())
     rows = []
-    for method in found.methods:
+    for method in shown_methods(found):
         cell = method["cells"][column["column"]]
         picked = [cell["chosen"]] if chosen else []
         first = runs[cell["runs"][0]]
@@ -92,7 +116,7 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
     names = ["method", *["chosen"] * bool(chosen), "run", "score", *heads, "95 % interval"]
     lower = " (lower is better)" * (column["metric"] in ERRORS)
     place = ", ".join(filter(None, (column["column"], column["split"], f"{column['metric']}{lower}")))
-    return Sheet(f"{place}: (1) best, (2) second best{chosen}", names, rows)
+    return Sheet(f"{place}: (1) best, (2) second best{chosen}{_left_out(found)}", names, rows)
 
 
 def _marked(cell: dict[str, Any] | None) -> str | None:
@@ -109,7 +133,7 @@ def _runs(found: Comparison) -> Sheet:
 
 def shows_pairs(found: Comparison) -> bool:
     """Return whether the paired differences, or those from the best method, are few enough to be shown."""
-    return len(found.columns) == 1 or len(_shown_pairs(found)) <= _PAIRS
+    return len(found.columns) == 1 or len(found.pairs) <= _PAIRS or len(_from_best(found)) <= _PAIRS
 
 
 def shows_runs(found: Comparison) -> bool:
@@ -126,39 +150,38 @@ def hidden_rows(found: Comparison) -> str:
     return f"{' and '.join(hidden)} {'is' if one else 'are'} not shown" if hidden else ""
 
 
-def _shown_pairs(found: Comparison) -> list[dict[str, Any]]:
-    """Return all pairs or, where there are many, those of the best method of each column."""
-    if len(found.pairs) <= _PAIRS:
-        return found.pairs
+def _from_best(found: Comparison) -> list[dict[str, Any]]:
+    """Return the pairs of the best method of each column with the others that are shown."""
     best: dict[str, str] = {}
     for method in found.methods:
         for name, cell in method["cells"].items():
             if cell["place"] == 1:
                 best.setdefault(name, method["method"])
-    turned = [pair if pair["first"] == best.get(pair["column"]) else _turned(pair) for pair in found.pairs]
-    return [pair for pair in turned if pair["first"] == best.get(pair["column"])]
+    others = {method["method"] for method in shown_methods(found)}
+    pairs = (pair if pair["first"] == best[pair["column"]] else _turned(pair) for pair in found.pairs.of(best))
+    return [pair for pair in pairs if pair["second"] in others]
 
 
 def _pairs(found: Comparison) -> Sheet:
-    title = "paired differences"
-    if len(found.pairs) > _PAIRS:
-        title += f" from the best method (all {len(found.pairs)}: --json)"
-    if not all(pair["reliable"] for pair in _shown_pairs(found)):
+    title, every = "paired differences", len(found.pairs)
+    shown = list(found.pairs) if every <= _PAIRS else _from_best(found)
+    if every > _PAIRS:
+        title += f" from the best method (all {every}: --json)"
+    if not all(pair["reliable"] for pair in shown):
         title += f" (p from {ENOUGH_GROUPS} groups on)"
-    if sum(pair["reliable"] for pair in found.pairs) > 1:
+    if found.pairs.reliable > 1:
         title += "; p of each alone, not corrected for their number"
-    lower = [name for name in ERRORS if any(pair["metric"] == name for pair in _shown_pairs(found))]
+    lower = [name for name in ERRORS if any(pair["metric"] == name for pair in shown)]
     title += f"; of {' and '.join(lower)} the lower one is better" * bool(lower)
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
     rows = [
-        [*(pair[name] for name in names), bounds(pair), _p(pair["p"] if pair["reliable"] else None)]
-        for pair in _shown_pairs(found)
+        [*(pair[name] for name in names), bounds(pair), _p(pair["p"] if pair["reliable"] else None)] for pair in shown
     ]
     heads = [*names, "95 % interval", "p"]
-    if any(pair["mcnemar"] for pair in _shown_pairs(found)):
+    if any(pair["mcnemar"] for pair in shown):
         heads += ["right alone", "McNemar's p"]
-        rows = [[*row, *_right_alone(pair["mcnemar"])] for row, pair in zip(rows, _shown_pairs(found), strict=True)]
+        rows = [[*row, *_right_alone(pair["mcnemar"])] for row, pair in zip(rows, shown, strict=True)]
     return Sheet(title, heads, rows)
 
 

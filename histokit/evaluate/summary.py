@@ -202,3 +202,11 @@ def percentile_interval(values: NDArray[np.float64]) -> list[float] | None:
         return None
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return [float(low), float(high)]
+
+
+def percentile_intervals(values: NDArray[np.float64]) -> list[list[float] | None]:
+    """Return what `percentile_interval` gives of each row."""
+    whole = ~np.isnan(values).any(1) if values.shape[1] else np.zeros(len(values), bool)
+    bounds = np.quantile(values[whole], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T if whole.any() else []
+    known = iter(np.asarray(bounds).tolist())
+    return [next(known) if each else percentile_interval(row) for each, row in zip(whole, values, strict=True)]

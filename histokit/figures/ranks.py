@@ -16,7 +16,7 @@ from histokit.figures.lettering import (
     shortened_name,
     shortened_names,
 )
-from histokit.figures.sheet import MOST, Document, as_file, new_sheet
+from histokit.figures.sheet import MOST, Compared, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
@@ -73,7 +73,7 @@ def shown_methods(found: Mapping[str, Any]) -> list[ShownMethods]:
     ]
 
 
-def draw_comparison(comparison: Document) -> Any:
+def draw_comparison(comparison: Compared) -> Any:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
     Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on each
@@ -89,7 +89,7 @@ def draw_comparison(comparison: Document) -> Any:
     matplotlib.figure.Figure
         Axes with methods from top to bottom: of ranks, or for each column.
     """
-    found = comparison.to_json()
+    found = comparison.to_json(pairs=False)
     parts = shown_methods(found)
     ranked = len(parts[0].every) if len(parts[0].columns) > 1 else 0
     drawn = [m for m in found["methods"] if any(m in part.methods for part in parts)]

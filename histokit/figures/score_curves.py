@@ -12,7 +12,7 @@ from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
 from histokit.figures.numbers import GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
-from histokit.figures.sheet import Document, as_file
+from histokit.figures.sheet import Compared, as_file
 from histokit.protocol.number_metrics import direction
 
 #: Layers of one network are named below the axis, unless they are more.
@@ -23,7 +23,7 @@ _ROOM = 0.1
 _WIDELY = 8
 
 
-def draw_labels(comparison: Document) -> Any:
+def draw_labels(comparison: Compared) -> Any:
     """Draw scores against numbers of training groups: a panel for each dataset, colours for the best 16 methods.
 
     Parameters
@@ -63,7 +63,7 @@ def _caveats(document: dict[str, Any]) -> list[str]:
     return told
 
 
-def draw_layers(comparison: Document) -> Any:
+def draw_layers(comparison: Compared) -> Any:
     """Draw scores against the depth of layers, a panel for each dataset and a colour for each of the best 16 networks.
 
     The comparison is one with the view ``layers``.
@@ -95,8 +95,8 @@ def _layers(curves: Sequence[dict[str, Any]]) -> dict[int, str]:
     return dict(sorted(names.items())) if same and len(names) <= _NAMED else {}
 
 
-def _view(comparison: Document, name: str) -> dict[str, Any]:
-    views: dict[str, Any] = comparison.to_json().get("views", {})
+def _view(comparison: Compared, name: str) -> dict[str, Any]:
+    views: dict[str, Any] = comparison.to_json(pairs=False).get("views", {})
     if name not in views:
         raise UsageError(
             f"The comparison was made without the view {name!r}.",

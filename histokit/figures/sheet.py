@@ -76,6 +76,13 @@ class Document(Protocol):
         """Return it as JSON-serialisable data."""
 
 
+class Compared(Protocol):
+    """A comparison: as `Document`, and also without its paired differences, which no figure shows."""
+
+    def to_json(self, *, pairs: bool = True) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+
+
 def new_sheet(width: float, height: float) -> Any:
     """Return an empty matplotlib figure of so many inches, that needs no display; notebooks show it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

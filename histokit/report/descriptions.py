@@ -44,7 +44,7 @@ def describe_training(found: RunCurves) -> str:
 
 def describe_comparison(found: Comparison) -> str:
     """Return what stands in the figure of a comparison: the best and the worst of the methods that it shows."""
-    first, *others = shown_methods(found.to_json())
+    first, *others = shown_methods(found.to_json(pairs=False))
     if found.ranking:
         values = [(method["average_rank"], method["method"]) for method in first.methods]
         count, where = len(first.every), "over datasets"
