@@ -14,6 +14,7 @@ from histokit.compare.table_columns import Column
 from histokit.errors import StoreError, counted, some
 from histokit.evaluate.summary import ENOUGH_GROUPS
 from histokit.protocol.leaks import CAN_KNOW, SAY_NOTHING, TOO_GOOD
+from histokit.protocol.since import Change
 from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
@@ -106,7 +107,7 @@ def leak_remarks(store: Store, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
-    """Say which scores are undefined, and which intervals are unreliable."""
+    """Say which data changed, which scores are undefined, and which intervals are unreliable."""
     too_good: dict[str, list[str]] = {}
     undefined: dict[tuple[str, str], list[str]] = {}
     for entry in scored:
@@ -116,6 +117,7 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
                 too_good.setdefault(note, []).append(f"{entry.run.address} on {entry.run.dataset}")
         if entry.score is None and not entry.notes:
             undefined.setdefault((entry.metric, entry.run.dataset), []).append(entry.run.id)
+    yield from change_remarks(scored)
     for note, places in too_good.items():
         yield f"{some(list(dict.fromkeys(places)))}: {note}"
     for (metric, dataset), runs in undefined.items():
@@ -128,3 +130,13 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
     few = {entry.groups for entry in scored if entry.groups < ENOUGH_GROUPS}
     if few:
         yield f"intervals of {counted(min(few), 'group', 'groups')} are unreliable, they need {ENOUGH_GROUPS}"
+
+
+def change_remarks(scored: Sequence[Scored]) -> Iterator[str]:
+    """Say of which runs the data were ingested again, and what is otherwise in them now."""
+    since: dict[tuple[str, Change], list[str]] = {}
+    for entry in scored:
+        for change in entry.changes:
+            since.setdefault((entry.run.dataset, change), []).append(entry.run.id)
+    for (dataset, change), runs in since.items():
+        yield change.tell(dataset, runs)

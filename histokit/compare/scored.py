@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.compare.resampled import resample_areas, resample_counts, resample_numbers
@@ -17,6 +18,7 @@ from histokit.finetune.recipe import TEST
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.metrics import is_over_classes
 from histokit.protocol.scorers import defined, spread
+from histokit.protocol.since import Change, changes_since
 from histokit.store import RunRecord, Store
 
 Floats = NDArray[np.float64]
@@ -62,6 +64,7 @@ class Scored:
     notes: tuple[str, ...] = ()
     predicted: int = 0
     right: NDArray[np.uint8] | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def peeked(self) -> str:
@@ -74,10 +77,12 @@ class Scored:
 
 
 class _Shared:
-    """What many runs have in common: resamples of as many groups, and the digest of the same samples."""
+    """What many runs have in common: resamples of as many groups, the digest of the same samples, and their changes."""
 
-    def __init__(self, resamples: int, seed: int):
+    def __init__(self, store: Store, resamples: int, seed: int):
         self.resamples, self.seed = resamples, seed
+        self._store = store
+        self._changes: dict[Hashable, tuple[Change, ...]] = {}
         self._groups, self._weights = 0, np.empty((0, 0))
         self._digests: dict[bytes, str] = {}
 
@@ -96,6 +101,13 @@ class _Shared:
             rows = sorted(repr(row).encode() for row in zip(*columns, strict=True))
             self._digests[as_listed] = digest_bytes(*rows).hex()
         return self._digests[as_listed]
+
+    def changes(self, run: RunRecord, rows: pa.Table, samples: str) -> tuple[Change, ...]:
+        """Return what is otherwise now in the samples of a run, looked up once for runs on the same ones."""
+        key = (run.dataset, run.parameters.get("target"), run.group, run.numbers, run.predicted, samples)
+        if key not in self._changes:
+            self._changes[key] = tuple(changes_since(self._store, run, rows))
+        return self._changes[key]
 
 
 def score_runs(
@@ -133,14 +145,15 @@ def score_runs(
     ------
     DataError
     """
-    shared = _Shared(bootstrap, seed)
+    shared = _Shared(store, bootstrap, seed)
     found: dict[str, Scored] = {}
     without: dict[str, str] = {}
     for number, (run, rows) in enumerate(store.predictions_one_by_one(runs), start=1):
         if isinstance(rows, StoreError):
             raise rows
         try:
-            found[run.id] = _score(run, facts[run.id], make_frame(run, rows), metrics[run.id], shared)
+            scored = _score(run, facts[run.id], make_frame(run, rows), metrics[run.id], shared)
+            found[run.id] = replace(scored, changes=shared.changes(run, rows, scored.samples))
         except DataError as error:
             if unlabelled_too:
                 raise

@@ -19,6 +19,8 @@ _RUNS = 20
 _PAIRS = 28
 #: Of more methods than these, the tables show the best ones.
 _METHODS, _BEST = 100, 50
+#: Of more methods that are not told apart, the first and the last one are named.
+_TOGETHER = 12
 #: Of scores in more columns, ranks stand in a table of their own, too.
 _WIDE = 8
 _MARKS = {"best": " (1)", "second": " (2)", None: "    "}
@@ -228,11 +230,16 @@ def _omnibus(tests: dict[str, Any]) -> Iterator[Sheet]:
     if nemenyi:
         difference = nemenyi["critical_difference"]
         title = f"Nemenyi: average ranks differ from {difference:.4f} on (alpha {tests['alpha']}); not told apart are"
-        groups: list[list[Any]] = [[_together(group)] for group in nemenyi["not_apart"]] or [["none"]]
+        every = nemenyi["not_apart"]
+        title += f" (the first {_PAIRS} of {len(every)} groups, all: --json)" * (len(every) > _PAIRS)
+        groups: list[list[Any]] = [[_together(group)] for group in every[:_PAIRS]] or [["none"]]
         yield Sheet(title, ["methods"], groups)
 
 
 def _together(methods: list[str]) -> Pieces:
+    """Return methods that follow each other in the order of ranks as a cell; of many the first and the last one."""
+    if len(methods) > _TOGETHER:
+        methods = [methods[0], f"{len(methods) - 2} more in the order of ranks", methods[-1]]
     return Pieces([*(f"{method};" for method in methods[:-1]), methods[-1]])
 
 

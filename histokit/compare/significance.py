@@ -42,24 +42,37 @@ def wilcoxon(differences: Floats) -> tuple[float, float]:
     if not len(d):
         return 0.0, 1.0
     if len(rounded) <= _COUNTED:
-        return _count_out(d)
+        statistic, p = _count_out(rounded[None])
+        return float(statistic[0]), float(p[0])
     untied = len(np.unique(np.abs(d))) == len(rounded)
     found = stats.wilcoxon(d, method="exact" if untied and len(d) <= _EXACT else "approx")
     return float(found.statistic), float(found.pvalue)
 
 
-def _count_out(d: Floats) -> tuple[float, float]:
-    """Return statistic and p under all signs of the differences: the sums of ranks add up one rank at a time."""
+def _count_out(differences: Floats) -> tuple[Floats, Floats]:
+    """Return statistics and p of (P, N) differences under all their signs."""
     from scipy.stats import rankdata
 
-    # Twice the shared ranks are whole numbers.
-    ranks = np.asarray(2 * rankdata(np.abs(d))).astype(int)
+    # Twice the shared ranks are whole numbers; those of zeros, which come first, are left out.
+    zeros = (differences == 0).sum(1, keepdims=True)
+    ranks = np.where(differences == 0, 0, 2 * (rankdata(np.abs(differences), axis=1) - zeros)).astype(int)
+    above, total = (ranks * (differences > 0)).sum(1), ranks.sum(1)
+    patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
+    p = np.empty(len(ranks))
+    for number, pattern in enumerate(patterns):
+        here = np.flatnonzero(which.reshape(-1) == number)
+        shares = _sums_of_ranks(pattern)
+        tails = np.minimum(np.cumsum(shares), np.cumsum(shares[::-1])[::-1])
+        p[here] = np.minimum(1.0, 2 * tails[above[here]])
+    return np.minimum(above, total - above) / 2, p
+
+
+def _sums_of_ranks(ranks: NDArray[np.intp]) -> Floats:
+    """Return the share of all signs that have each sum of positive ranks, which add up one rank at a time."""
     shares = np.ones(1)
     for rank in ranks:
         shares = (np.pad(shares, (0, rank)) + np.pad(shares, (rank, 0))) / 2
-    above = int(ranks[d > 0].sum())
-    p = 2 * min(shares[: above + 1].sum(), shares[above:].sum())
-    return min(above, int(ranks.sum()) - above) / 2, float(min(1.0, p))
+    return shares
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -86,13 +99,21 @@ def compare_pairs(names: Sequence[str], scores: Floats, unit: float = 1.0) -> li
     list of dict
         ``first``, ``second``, ``wins``, ``losses`` and ``ties`` of the first, ``statistic``, ``p`` and ``p_holm``.
     """
-    found: list[dict[str, Any]] = []
-    for i, j in combinations(range(len(names)), 2):
-        d = np.round(scores[:, i] - scores[:, j], DECIMALS)
-        statistic, p = wilcoxon(d)
-        counts = {"wins": int((d > 0).sum()), "losses": int((d < 0).sum()), "ties": int((d == 0).sum())}
-        pair = {"first": names[i], "second": names[j], **counts, "median_difference": float(unit * np.median(d))}
-        found.append({**pair, "statistic": statistic, "p": p})
+    places = np.array(list(combinations(range(len(names)), 2)), int).reshape(-1, 2)
+    d = np.round((scores[:, places[:, 0]] - scores[:, places[:, 1]]).T, DECIMALS)
+    few = d.shape[1] <= _COUNTED
+    statistics, p = _count_out(d) if few else np.array(list(map(wilcoxon, d))).reshape(-1, 2).T
+    columns = {
+        "first": [names[i] for i in places[:, 0]],
+        "second": [names[j] for j in places[:, 1]],
+        "wins": (d > 0).sum(1).tolist(),
+        "losses": (d < 0).sum(1).tolist(),
+        "ties": (d == 0).sum(1).tolist(),
+        "median_difference": (unit * np.median(d, axis=1)).tolist(),
+        "statistic": statistics.tolist(),
+        "p": p.tolist(),
+    }
+    found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     adjusted = holm([entry["p"] for entry in found])
     return [{**entry, "p_holm": p} for entry, p in zip(found, adjusted, strict=True)]
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from histokit.errors import StoreError, counted
+from histokit.errors import StoreError, counted, some
 from histokit.protocol.leaks import samples_digest
 from histokit.protocol.predictions import as_text
 from histokit.store import RunRecord, Store
+
+
+class Change(NamedTuple):
+    """What is otherwise now in the samples that runs predicted.
+
+    Parameters
+    ----------
+    what : str
+    seen : bool
+        Whether the samples could be looked at.
+    """
+
+    what: str
+    seen: bool = True
+
+    def tell(self, dataset: str, runs: Sequence[str]) -> str:
+        """Return the sentence on it, of runs on a dataset by their ids."""
+        if not self.seen:
+            return f"the samples of {dataset!r} cannot be looked at: {self.what}"
+        # What differs in groups or units alone is answered with what is stored.
+        return (
+            f"{dataset!r} was ingested again since the {'run' if len(runs) == 1 else 'runs'} {some(runs)}, and "
+            f"{self.what}: labels and predictions are those of then; train or predict again with --force"
+        )
 
 
 def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = None) -> list[str]:
@@ -23,6 +47,11 @@ def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = N
     predictions : pyarrow.Table, optional
         Those of the run, where they have been read.
     """
+    return [change.tell(run.dataset, [run.id]) for change in changes_since(store, run, predictions)]
+
+
+def changes_since(store: Store, run: RunRecord, predictions: pa.Table | None = None) -> list[Change]:
+    """Return what is otherwise now in the samples that a run predicted; see `changed_since`."""
     if run.predicted is None:
         return []
     try:
@@ -30,23 +59,16 @@ def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = N
         kept = {column: place for column, place in _kept(run).items() if column in there}
         samples = store.samples(run.dataset, list(dict.fromkeys(["id", "content", *kept])))
     except StoreError as error:
-        return [f"the samples of {run.dataset!r} cannot be looked at: {error.message}"]
+        return [Change(error.message, seen=False)]
     if predictions is None:
         fields = [place if isinstance(place, str) else "levels" for place in kept.values()]
         predictions = store.predictions_of([run], list(dict.fromkeys(["run", "id", *fields])))[run.id]
     wanted = set(predictions.column("id").to_pylist())
     rows = {row["id"]: row for row in samples.to_pylist() if row["id"] in wanted}
     if samples_digest(list(rows), [row["content"] for row in rows.values()]) == run.predicted:
-        found = list(_otherwise(kept, predictions, rows))
-    else:
-        lost = len(wanted) - len(rows)
-        found = [f"{lost} of its samples are gone" if lost else "other images stand under the same ids"]
-    # What differs in groups or units alone is answered with what is stored.
-    return [
-        f"{run.dataset!r} was ingested again since the run {run.id}, and {what}: labels and predictions are those of "
-        "then; train or predict again with --force"
-        for what in found
-    ]
+        return [Change(what) for what in _otherwise(kept, predictions, rows)]
+    lost = len(wanted) - len(rows)
+    return [Change(f"{lost} of its samples are gone" if lost else "other images stand under the same ids")]
 
 
 def _kept(run: RunRecord) -> dict[str, str | int]:

@@ -146,3 +146,56 @@ def test_a_p_below_a_ten_thousandth_is_said_to_be_so(empty):
     assert one.title == "paired differences"
     (row,) = by_head(sheets(compare(empty, ids, bootstrap=20_001))["paired"])
     assert row["p"] == "<0.0001"
+
+
+def many(store, count, columns=1):
+    """A comparison of many methods, each better than the one before it, on as many columns."""
+    entries = [
+        (make_record(f"D{column}", address=f"net/layer{i:03}"), 0.1 + 0.8 * i / count)
+        for column in range(columns)
+        for i in range(count)
+    ]
+    return compare_scores(with_scores(store, entries))
+
+
+def test_of_very_many_methods_the_best_are_shown_and_told_of(empty):
+    listed = sheets(many(empty, 101))
+    assert listed["D0,"].title.endswith("; the best 50 of 101 methods (all: --json)")
+    assert [row["method"] for row in by_head(listed["D0,"])] == [f"net/layer{i:03}" for i in range(100, 50, -1)]
+    assert "from the best method (all 5050: --json)" in listed["paired"].title
+    assert [row["second"] for row in by_head(listed["paired"])] == [f"net/layer{i:03}" for i in range(51, 100)]
+    assert {row["first"] for row in by_head(listed["paired"])} == {"net/layer100"}
+    few = sheets(many(FeatureStore(empty.uri / "few"), 100))
+    assert len(few["D0,"].rows) == 100
+    assert "methods" not in few["D0,"].title
+
+
+def test_of_many_methods_that_are_not_told_apart_the_ends_are_named(empty):
+    found = many(empty, 30, columns=6)
+    (nemenyi,) = [sheet for sheet in comparison_sheets(found) if sheet.title.startswith("Nemenyi")]
+    groups = found.ranking["tests"]["nemenyi"]["not_apart"]
+    assert len(groups[0]) > 12
+    assert (
+        str(nemenyi.rows[0][0]) == f"{groups[0][0]}; {len(groups[0]) - 2} more in the order of ranks; {groups[0][-1]}"
+    )
+
+
+def test_differences_are_found_by_their_place_and_by_a_method(empty):
+    # Two of the five methods were scored on other samples than the others.
+    entries = [(make_record("A", address=f"net/layer{i}"), 0.5 + 0.1 * i) for i in range(5)]
+    scored = with_scores(empty, entries)
+    scored = [replace(entry, samples="other" if i in (1, 3) else "same") for i, entry in enumerate(scored)]
+    found = compare_scores(scored)
+    pairs = [(pair["first"][-1], pair["second"][-1]) for pair in found.pairs]
+    assert pairs == [("0", "2"), ("0", "4"), ("1", "3"), ("2", "4")]
+    assert len(found.pairs) == 4
+    assert [found.pairs[place] for place in range(-4, 4)] == [*found.pairs, *found.pairs]
+    assert found.pairs[1:3] == list(found.pairs)[1:3]
+    assert found.pairs == list(found.pairs)
+    with pytest.raises(IndexError):
+        found.pairs[4]
+    assert list(found.pairs.of({"A": "net/layer4"})) == [found.pairs[1], found.pairs[3]]
+    (note,) = [note for note in found.notes if "not paired" in note]
+    assert note.startswith("6 pairs of methods, such as net/layer0 and net/layer1, are not paired on A")
+    assert found.to_json()["pairs"] == list(found.pairs)
+    assert found.to_json(pairs=False)["pairs"] == []

@@ -59,6 +59,24 @@ def test_other_images_under_the_same_ids_are_told(
     assert store.predictions(run).equals(before)
 
 
+def test_a_comparison_tells_which_runs_are_of_other_data(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, run = trained
+    (other,) = histokit.train(store, "d", "texture/stain", "knn", grid={"k": 3}, split="leave-one-group-out")
+    assert "ingested again" not in said(store, capsys, "compare", "--all")
+    draw(tmp_path / "images", 1, 6)
+    ingest(store, tmp_path / "images")
+    (new,) = histokit.train(store, "d", "texture/stain", "knn", grid={"k": 5}, split="leave-one-group-out")
+    text = said(store, capsys, "compare", "--all", "--bootstrap", "20")
+    (told,) = [part for part in text.split("warning: ") if "ingested again" in part]
+    assert told.startswith("'d' was ingested again since the runs ")
+    assert "and other images stand under the same ids: labels and predictions are those of then" in told
+    assert run in told
+    assert other.id in told
+    assert new.id not in told
+
+
 def test_other_classes_and_groups_of_the_same_images_are_told(
     trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
 ) -> None:
