@@ -13,6 +13,7 @@ from histokit.compare.score_table import Table
 from histokit.compare.significance import ALPHA, ENOUGH_DATASETS, Floats
 from histokit.compare.table_columns import Column, rankable
 from histokit.errors import some
+from histokit.protocol.number_metrics import ERRORS
 
 
 def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any] | None, list[str]]:
@@ -56,7 +57,21 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         "left_out": left_out,
         "tests": tests,
     }
-    return document, [*notes, *more]
+    return document, [*notes, *more, *_unlike_notes(columns)]
+
+
+def _unlike_notes(columns: Sequence[Column]) -> list[str]:
+    """Say where differences have no unit in common, of which the signed-rank test takes the larger ones for more."""
+    errors = [column for column in columns if column.metric in ERRORS]
+    targets = dict.fromkeys(column.task[1] or "label" for column in errors)
+    if not errors or (len(errors) == len(columns) and len(targets) == 1):
+        return []
+    of = ", ".join(dict.fromkeys(column.metric for column in columns))
+    units = f" in the units of {some(list(targets))}" if len(targets) > 1 else ""
+    return [
+        f"the signed-rank test weighs differences of {of}{units} against each other: in other units its p and the "
+        "median differences are other ones; ranks, wins, Friedman's and Nemenyi's test are the same"
+    ]
 
 
 def _left_out_notes(left_out: dict[str, list[str]]) -> list[str]:

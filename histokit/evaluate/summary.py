@@ -206,7 +206,9 @@ def percentile_interval(values: NDArray[np.float64]) -> list[float] | None:
 
 def percentile_intervals(values: NDArray[np.float64]) -> list[list[float] | None]:
     """Return what `percentile_interval` gives of each row."""
-    whole = ~np.isnan(values).any(1) if values.shape[1] else np.zeros(len(values), bool)
-    bounds = np.quantile(values[whole], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T if whole.any() else []
-    known = iter(np.asarray(bounds).tolist())
-    return [next(known) if each else percentile_interval(row) for each, row in zip(whole, values, strict=True)]
+    whole: NDArray[np.bool_] = ~np.isnan(values).any(1) & (values.shape[1] > 0)
+    bounds = np.empty((0, 2))
+    if whole.any():
+        bounds = np.quantile(values[whole], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T
+    known = iter(bounds.tolist())
+    return [next(known) if each else percentile_interval(row) for each, row in zip(whole.tolist(), values, strict=True)]

@@ -94,3 +94,24 @@ def test_runs_of_classes_and_of_numbers_are_columns_of_their_own(store):
     assert {row["run"] for row in kept.rows} == set(numbers)
     without = compare(store, dataset="one", where="target_type IS NULL", bootstrap=20)
     assert {row["run"] for row in without.rows} == set(classes)
+
+
+def test_differences_without_a_common_unit_are_told_of(store):
+    # One is better on the sizes and worse on the doses: which difference is the larger one is a matter of units.
+    found = {}
+    for unit in (1.0, 1000.0):
+        for name, target, scale, errors in (("size", "size", 1.0, (1.0, 3.0)), ("dose", "dose", unit, (2.0, 1.5))):
+            save_dataset(store, f"{name}{unit:g}")
+            for classifier, error in zip(("et", "knn"), errors, strict=True):
+                add(store, f"{name}{unit:g}", classifier, error, unit=scale, target=target)
+        datasets = [f"size{unit:g}", f"dose{unit:g}"]
+        found[unit] = compare(store, dataset=datasets, metric="mae", bootstrap=5)
+    first, other = (each.ranking["tests"]["wilcoxon"][0] for each in found.values())
+    turned = 1 if first["first"] == other["first"] else -1
+    assert turned * first["median_difference"] * other["median_difference"] < 0, "another unit turns it over"
+    for each in found.values():
+        (note,) = [note for note in each.notes if "in other units its p" in note]
+        assert "weighs differences of mae in the units of size, dose against each other" in note
+    same = compare(store, dataset=["size1", "size1000"], metric="mae", bootstrap=5)
+    assert not any("in other units" in note for note in same.notes)
+    assert not any("in other units" in note for note in compare(store, everything=True, metric="r2").notes)
