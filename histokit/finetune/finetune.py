@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -19,13 +18,13 @@ from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import creation_time, nested
+from histokit.protocol.progress import creation_time, nested, versions_of
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
 from histokit.store.records import CURVE_SCHEMA, RunRecord
 from histokit.store.removal import check_origin
 
-_LIBRARIES = ("histokit", "torch", "torchvision", "timm", "numpy")
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 
 
 def finetune(
@@ -189,7 +188,7 @@ def _record(
         folds=documents,
         notes=list(dict.fromkeys(notes)),
         predicted=experiment.tested_digest,
-        versions={name: version(name) for name in _LIBRARIES},
+        versions=versions_of(*_LIBRARIES),
         seconds=round(seconds, 3),
         created=creation_time(),
         group=experiment.group,

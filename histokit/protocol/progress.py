@@ -1,9 +1,12 @@
-"""Progress of a known number of equal pieces, each of many small steps; times, and as words."""
+"""Progress of a known number of equal pieces, each of many small steps; times, also as words, and versions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
+
+from histokit import __version__
 
 #: In how many parts a step is told that may take minutes.
 PARTS = 100
@@ -79,3 +82,8 @@ def creation_time() -> str:
 def to_the_second(created: str) -> str:
     """Return a time of creation for people; runs of earlier versions have theirs in seconds."""
     return datetime.fromisoformat(created).isoformat(timespec="seconds")
+
+
+def versions_of(*libraries: str) -> dict[str, str]:
+    """Return the versions that something was made with: that of histokit's code, which need not be installed, first."""
+    return {"histokit": __version__, **{name: version(name) for name in libraries}}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from histokit import __version__
 from histokit.errors import DataError, HistokitError, PluginError, StoreError, counted
 from histokit.plugin.file_kinds import recognise
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -15,7 +16,7 @@ from histokit.plugin.manager import Registry, registry
 from histokit.plugin.weights import NONE, offline
 from histokit.plugin.weights_folder import FOLDER_VARIABLE, SUFFIXES, weights_folder
 
-_LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
+_LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def examine() -> list[ReportLine]:
 
 def _versions() -> list[ReportLine]:
     findings = [ReportLine("version", "python", platform.python_version())]
+    # Of the code that runs, which need not be installed.
+    findings.append(ReportLine("version", "histokit", __version__))
     for library in _LIBRARIES:
         try:
             findings.append(ReportLine("version", library, version(library)))

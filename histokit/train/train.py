@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
 from shlex import quote
 from typing import Any
 
@@ -21,7 +20,7 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import PARTS, Progress, creation_time, nested
+from histokit.protocol.progress import PARTS, Progress, creation_time, nested, versions_of
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.store.removal import check_origin
 from histokit.train import choices
@@ -177,7 +176,7 @@ def _train_one(
         folds=[outcome.document for outcome in outcomes],
         notes=[*experiment.notes, *unlike, *said, *remarks, *told],
         predicted=None if question.options.aggregate else experiment.tested_digest,
-        versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
+        versions=versions_of("scikit-learn", "numpy"),
         seconds=round(finished.seconds, 3),
         created=creation_time(),
         group=experiment.group,

@@ -1,6 +1,7 @@
 import errno
 import os
 import sys
+from importlib.metadata import Distribution, PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -123,6 +124,19 @@ def test_everything_of_a_fold_is_recorded(toy):
     assert run.found["final"]["train"] == 60
     assert run.notes[0] == "6 folds instead of 10: there are only 6 groups"
     assert set(run.versions) == {"histokit", "scikit-learn", "numpy"}
+
+
+def test_the_code_that_trains_need_not_be_installed(toy, monkeypatch):
+    found = Distribution.from_name
+
+    def absent(name):
+        if name == "histokit":
+            raise PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(Distribution, "from_name", absent)
+    (run,) = train(toy, "toy", "net/last", **FAST)
+    assert run.versions["histokit"] == library.__version__
 
 
 def test_a_column_that_names_the_patient_does_not_help(tmp_path):
