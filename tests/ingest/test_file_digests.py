@@ -79,6 +79,23 @@ def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.Mon
     assert again.read == 0
 
 
+class FromTheTop(Files):
+    """Names a file as if it stood at the top of the file system."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield it."""
+        yield Sample("top", ("/000.bin",))
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_a_path_from_the_top_is_outside(root: Path, monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    monkeypatch.setattr(file_digests, "_LARGE", large)
+    dataset = FromTheTop(root)
+    digests = FileDigests(dataset, None, Path())
+    assert len(list(digests.ahead(dataset.samples()))) == 1
+    assert digests("/000.bin").reason == f"/000.bin lies outside the dataset's root {root}"
+
+
 def test_digests_of_a_plugin_are_asked_for_one_by_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_digests, "_LARGE", 0)
     dataset = Own(root)

@@ -262,3 +262,15 @@ def test_what_is_kept_of_work_that_is_done_again_stays_for_a_while(store: Featur
     assert Unfinished(store.database).read(run.id) == {"a": {"x": 1}}
     collect_garbage(store, older_than=0)
     assert Unfinished(store.database).read(run.id) == {}
+
+
+def test_what_nobody_asks_for_in_a_month_goes_with_the_next_work_that_ends(store: FeatureStore) -> None:
+    kept, now = Unfinished(store.database), datetime.now(UTC).replace(microsecond=0)
+    for owner, key, days in (("old", "a", 31), ("new", "a", 5), ("new", "b", 29)):
+        keys = {"owner": owner, "key": key, "created": (now - timedelta(days=days)).isoformat(timespec="seconds")}
+        kept.documents.save("unfinished", keys, {"x": days}, on=["owner", "key"])
+    # The last part is the one that came last, wherever it stands.
+    assert kept.last() == {"old": now - timedelta(days=31), "new": now - timedelta(days=5)}
+    kept.save("ended", "a", {"x": 0})
+    kept.forget("ended")
+    assert [kept.read(owner) for owner in ("ended", "old", "new")] == [{}, {}, {"a": {"x": 5}, "b": {"x": 29}}]

@@ -13,7 +13,7 @@ from histokit.plugin import hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.study import extractions, selections_and_runs
 from histokit.study.plan import Plan, plan_study
-from histokit.study.run import StudyResult, run_study
+from histokit.study.run import PieceOutcome, StudyResult, run_study
 from tests.study.small_study import FILE, PIECES, RUNS, write_study
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -166,3 +166,26 @@ def test_a_split_that_changed_in_the_data_is_the_one_of_the_next_run(file: Path,
     assert missing(plan_study(file)) == {"ingest": 1, "extract": 1, "train": 1}
     assert tested() == {"b"}
     assert missing(plan_study(file)) == {}
+
+
+def test_what_is_to_be_known_of_pieces_is_told_once_and_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = SimpleNamespace(id="r", notes=("of the run",), mean_over_folds=0.5, metric="accuracy")
+    found = SimpleNamespace(notes=("slow",), warnings=("dark",), problems=())
+    monkeypatch.setattr(selections_and_runs.Train, "_ask", lambda *_, **__: [record])
+    monkeypatch.setattr(extractions, "extract_networks", lambda *_, **__: found)
+    data: Any = SimpleNamespace(name="d", aggregate="well:mean", normalise="standardise", allow_missing=False)
+    network: Any = SimpleNamespace(name="tiny", layers=("last",))
+    nothing: Any = None
+    pieces: list[Any] = [
+        extractions.Extract(study=nothing, data=data, network=network),
+        selections_and_runs.Train(study=nothing, data=data, layers="last"),
+        selections_and_runs.Train(study=nothing, data=data, layers=""),
+    ]
+    outcomes = [PieceOutcome(piece, "done", piece.do(lambda *_: None)) for piece in pieces]
+    assert StudyResult(nothing, outcomes, 0.0).notes == [
+        "slow",
+        "dark",
+        "of the run (2 pieces)",
+        "images cannot be aggregated: scored on images, not by well:mean",
+        "images cannot be normalised by controls, which are trained on where they have labels",
+    ]
