@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
 from histokit.explain.explanation import ExplainedSample, Explanation
 from histokit.figures.heat_maps import draw_heat_maps, heat_maps_figure, over_image
@@ -57,6 +58,8 @@ def test_wrong_predictions_and_other_classes_are_told():
     sheet = draw_heat_maps(explanation([sample("x", "b", predicted="a")]))
     (wrong,) = [text for text in sheet.texts if text.get_text() == "✗ predicted a"]
     assert wrong.get_color() != "black"
+    other = replace(sample("x", "b", predicted="a"), explained="b")
+    assert "b: score 0.75" in words(draw_heat_maps(explanation([other])))
 
 
 def test_only_probabilities_of_1_and_0_are_called_so():
@@ -86,3 +89,10 @@ def test_a_map_over_an_image_is_mixed_with_it():
     # The ends of viridis are (68, 1, 84) and (253, 231, 37); 45 % of white are 114.75.
     found = over_image(white, np.array([[0, 1]], np.float32), signed=False).tolist()
     assert found == [[[152, 115, 161], [254, 242, 135]]]
+    # Red is as bright as 76 of 255 are grey.
+    red = np.array([[[255, 0, 0]]], np.uint8)
+    assert over_image(red, np.zeros((1, 1), np.float32), signed=False).tolist() == [[[72, 35, 81]]]
+    # Of maps with signs, 0 is in the middle of the colours.
+    ends = (colormaps["PuOr_r"]([0, 128, 255])[:, :3] * 255 * 0.55).tolist()
+    found = over_image(np.zeros((1, 3, 3), np.uint8), np.array([[-1, 0, 1]], np.float32), signed=True)
+    np.testing.assert_allclose(found[0], ends, atol=1)
