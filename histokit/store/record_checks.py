@@ -118,7 +118,9 @@ def _all_predictions(results: Results, runs: Sequence[RunRecord]) -> Iterator[tu
         if key in found:
             scattered.add(key)
         elif key in known:
-            found[key] = list(_predictions(results, known[key], rows))
+            # Runs that predict numbers have more columns than those of classes beside them.
+            own = rows.select(known[key].schema.names)
+            found[key] = list(_predictions(results, known[key], own))
     again = [known[key] for key in found if key in scattered]
     for start in range(0, len(again), _RUNS_AT_ONCE):
         batch = again[start : start + _RUNS_AT_ONCE]

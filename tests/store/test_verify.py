@@ -30,6 +30,7 @@ from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import HEADER_KEY
 from histokit.store.verify import verify
 from tests.evaluate.made_up import save_run
+from tests.evaluate.made_up_numbers import save_numbers
 from tests.store.made import a_run, count_opened
 from tests.toy import make_samples, make_store
 
@@ -198,6 +199,12 @@ def test_a_flipped_bit_of_a_vector(tmp_path: Path, dtype: str) -> None:
         assert "histokit extract toy --backbone net --layers last" in finding.next
     file.write_bytes(content)
     assert verify(store).ok
+
+
+def test_runs_of_classes_beside_one_of_numbers_are_whole(toy: FeatureStore) -> None:
+    save_numbers(toy, [(0, "s0", 1.5, 1.0, None), (0, "s1", 2.5, 2.0, None)])
+    toy.save_run(*a_run("ffff0000"), b"model")
+    assert not [finding for finding in verify(toy).findings if finding.table == "predictions"]
 
 
 def test_numbers_that_are_not_stored_as_the_header_says(toy: FeatureStore) -> None:
