@@ -6,9 +6,10 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from histokit import bars, interruption
@@ -36,6 +37,8 @@ class State:
 
 
 state = State()
+#: So many rows of a long list are printed at once.
+_ROWS_AT_ONCE = 1000
 
 
 def open_store() -> FeatureStore:
@@ -179,11 +182,39 @@ def _measure() -> Callable[[str], int]:
     return lambda text: len(text) if text.isascii() else cell_len(text)
 
 
-def print_json(document: Any) -> None:
-    """Print a JSON document on stdout, with escapes where stdout cannot show every letter."""
+def print_json(document: Any, rows: Mapping[str, Iterable[Any]] | None = None) -> None:
+    """Print a JSON document on stdout, with escapes where stdout cannot show every letter.
+
+    Parameters
+    ----------
+    document : JSON-serialisable
+    rows : mapping of str to iterable, optional
+        What lists of the document hold, by their names, that are too long to be held: empty in the document.
+    """
     interruption.state.document = True
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8")
-    _print("stdout", json.dumps(document, ensure_ascii=not unicode, allow_nan=False, indent=2) + "\n")
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=not unicode, allow_nan=False, indent=2)
+
+    rest = text(document)
+    for name, values in (rows or {}).items():
+        # Within texts there is no line break: this is the list itself.
+        before, _, rest = rest.partition(empty := f'\n  "{name}": []')
+        _print("stdout", before + empty[:-1])
+        _print("stdout", _print_rows(values, text) + "]")
+    _print("stdout", rest + "\n")
+
+
+def _print_rows(values: Iterable[Any], text: Callable[[Any], str]) -> str:
+    """Print the rows of a list, and return what comes before its end."""
+    between = ""
+    left = iter(values)
+    while part := list(islice(left, _ROWS_AT_ONCE)):
+        shown = [text(value).replace("\n", "\n    ") for value in part]
+        _print("stdout", f"{between}\n    " + ",\n    ".join(shown))
+        between = ","
+    return "\n  " if between else ""
 
 
 def note(text: str) -> None:

@@ -1,6 +1,7 @@
 """What commands print."""
 
 import io
+import json
 
 import pytest
 
@@ -129,3 +130,11 @@ def test_an_empty_table_says_what_to_do(capsys):
     console.state.json = True
     console.table(["run"], [], {"runs": []}, empty="No runs yet.")
     assert capsys.readouterr().out == '{\n  "runs": []\n}\n'
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000, 1001, 2500])
+def test_long_lists_of_a_document_are_printed_row_by_row(capsys, count):
+    rows = [{"number": number, "text": 'a\n  "rows": []', "none": [], "é": {"x": [0.1]}} for number in range(count)]
+    document = {"before": ['\n  "rows": []', {"rows": []}], "rows": [], "after": {"rows": []}}
+    console.print_json(document, {"rows": iter(rows)})
+    assert capsys.readouterr().out == json.dumps({**document, "rows": rows}, ensure_ascii=False, indent=2) + "\n"

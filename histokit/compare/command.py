@@ -68,7 +68,7 @@ def compare(
     for text in found.notes:
         console.warn(text)
     if console.state.json:
-        console.emit([], found.to_json())
+        console.print_json(found.to_json(pairs=False), {"pairs": found.pairs})
         return
     for title, columns, rows in comparison_sheets(found):
         console.table(columns, rows, None, title=title)

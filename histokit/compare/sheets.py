@@ -168,7 +168,7 @@ def _pairs(found: Comparison) -> Sheet:
     title, every = "paired differences", len(found.pairs)
     shown = list(found.pairs) if every <= _PAIRS else _from_best(found)
     if every > _PAIRS:
-        title += f" from the best method (all {every}: --json)"
+        title += f" from the best method (all {every:,}: --json)"
     if not all(pair["reliable"] for pair in shown):
         title += f" (p from {ENOUGH_GROUPS} groups on)"
     if found.pairs.reliable > 1:

@@ -162,7 +162,7 @@ def test_of_very_many_methods_the_best_are_shown_and_told_of(empty):
     listed = sheets(many(empty, 101))
     assert listed["D0,"].title.endswith("; the best 50 of 101 methods (all: --json)")
     assert [row["method"] for row in by_head(listed["D0,"])] == [f"net/layer{i:03}" for i in range(100, 50, -1)]
-    assert "from the best method (all 5050: --json)" in listed["paired"].title
+    assert "from the best method (all 5,050: --json)" in listed["paired"].title
     assert [row["second"] for row in by_head(listed["paired"])] == [f"net/layer{i:03}" for i in range(51, 100)]
     assert {row["first"] for row in by_head(listed["paired"])} == {"net/layer100"}
     few = sheets(many(FeatureStore(empty.uri / "few"), 100))
