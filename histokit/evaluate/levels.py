@@ -14,7 +14,7 @@ from histokit.errors import DataError, UsageError, counted, some
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame, Objects, Points, points_of
 from histokit.evaluate.summary import summarise
-from histokit.features.chained_units import nested_units, plate_column
+from histokit.features.chained_units import nested_units
 
 #: Digits that count of scores that were combined; the sum of thousands of numbers is right to more.
 _DIGITS = 12
@@ -178,10 +178,8 @@ def by_levels(
         If samples have no unit, or a unit holds two true labels or lies in two units of the level after it.
     """
     columns = list(dict(entries))
-    plate = plate_column(columns, frame.levels)
-    values = {column: frame.levels[column] for column in (*columns, *([plate] if plate else []))}
-    units, notes = nested_units(values, columns, declared, frame.labels)
-    frame = replace(frame, levels={**frame.levels, **units})
+    units, notes = nested_units(frame.levels, columns, declared, frame.labels)
+    frame = replace(frame, levels=units)
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)

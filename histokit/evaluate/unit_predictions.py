@@ -11,7 +11,7 @@ from histokit.errors import DataError, counted
 from histokit.evaluate.frame import Codes, Frame, frame_of
 from histokit.evaluate.levels import aggregate_level, members_of, shared_values, tied_units
 from histokit.evaluate.units import parse_by, widened
-from histokit.features.chained_units import nested_units, plate_column
+from histokit.features.chained_units import nested_units
 from histokit.store import RunRecord, Store
 
 #: How many predictions were aggregated to that of a unit.
@@ -50,10 +50,8 @@ def unit_predictions(store: Store, run: RunRecord, rows: pa.Table, by: str) -> t
         raise DataError(f"The run {run.id} has no predictions of such samples.", next="Use another --where.")
     columns = [column for column, _ in entries]
     frame = widened(store, run, frame_of(run, rows), columns)
-    plate = plate_column(columns, frame.levels)
-    values = {column: frame.levels[column] for column in (*columns, *([plate] if plate else []))}
-    units, notes = nested_units(values, columns, run.levels, rows.column("true").to_pylist())
-    frame, mixed, partly = _settled(replace(frame, levels={**frame.levels, **units}), columns[-1])
+    units, notes = nested_units(frame.levels, columns, run.levels, rows.column("true").to_pylist())
+    frame, mixed, partly = _settled(replace(frame, levels=units), columns[-1])
     what = "value" if run.numbers else "label"
     if mixed:
         have = counted(mixed, "unit holds samples", "units hold samples")

@@ -14,7 +14,7 @@ from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame, Objects
 from histokit.evaluate.levels import shared_values
 from histokit.evaluate.summary import draw_weights, interval_document
-from histokit.features.chained_units import plate_column
+from histokit.features.chained_units import columns_of_units
 from histokit.features.sample_columns import flat
 from histokit.protocol.metrics import ratio
 from histokit.store import RunRecord, Store
@@ -58,9 +58,8 @@ def widened(store: Store, run: RunRecord, frame: Frame, columns: Sequence[str]) 
         If the dataset has no such column, or the run predicts units, of which it is not known.
     """
     record = None if run.parameters.get("aggregate") else store.find_dataset(run.dataset)
-    plate = plate_column(columns, record.columns if record else ())
-    wanted = {column for column in (*columns, *([plate] if plate else [])) if column not in frame.levels}
-    found = {column: _column(store, run, frame, column) for column in wanted}
+    wanted = columns_of_units(columns, record.columns if record else ())
+    found = {column: _column(store, run, frame, column) for column in wanted if column not in frame.levels}
     return replace(frame, levels={**frame.levels, **found})
 
 

@@ -21,9 +21,16 @@ Objects = NDArray[np.object_]
 _WELL, _PLATE = (re.compile(rf"(metadata_)?{name}", re.IGNORECASE) for name in ("well", "plate"))
 
 
-def plate_column(columns: Iterable[str], known: Iterable[str]) -> str | None:
-    """Return which known column tells plates apart, where one of some columns is of wells, whose names come again."""
-    return next(filter(_PLATE.fullmatch, known), None) if any(map(_WELL.fullmatch, columns)) else None
+def columns_of_units(columns: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return columns, and that of plates, if known, where one is of wells, whose names come again on each plate."""
+    plate = _plate_column(columns, known)
+    return list(dict.fromkeys([*columns, *([plate] if plate else [])]))
+
+
+def _plate_column(columns: Sequence[str], known: Iterable[str]) -> str | None:
+    if not any(map(_WELL.fullmatch, columns)):
+        return None
+    return next(filter(_PLATE.fullmatch, (*columns, *known)), None)
 
 
 def wells_of_plates(values: Mapping[str, Objects], columns: Sequence[str]) -> tuple[dict[str, Objects], list[str]]:
@@ -43,7 +50,7 @@ def wells_of_plates(values: Mapping[str, Objects], columns: Sequence[str]) -> tu
     notes : list of str
     """
     units, notes = dict(values), []
-    plate = plate_column(columns, values)
+    plate = _plate_column(columns, values)
     for column in filter(_WELL.fullmatch, columns if plate else ()):
         plates = values[str(plate)]
         inside, several = _spread(values[column], plates)
@@ -66,7 +73,7 @@ def nested_units(
     Parameters
     ----------
     values : mapping
-        Column → (n,) array of its values, none where one is missing; with `plate_column`, where there is one.
+        Column → (n,) array of its values, none where one is missing; of all `columns_of_units` at least.
     columns : sequence of str
         Fine to coarse.
     declared : sequence of str
@@ -188,8 +195,7 @@ def aggregate_chain(
     """
     steps = parse_aggregate(text)
     columns = [column for column, _ in steps]
-    plate = plate_column(columns, features.samples.column_names)
-    values = {column: features.column(column) for column in (*columns, *([plate] if plate else []))}
+    values = {column: features.column(column) for column in columns_of_units(columns, features.samples.column_names)}
     units, notes = nested_units(values, columns, features.record.levels, features.column(target).tolist())
     unit_of = dict(zip(features.sample_ids, map(str, units[columns[-1]]), strict=True))
     samples = features.samples
