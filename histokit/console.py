@@ -20,7 +20,6 @@ from histokit.streams import is_screen, printable, width, write
 if TYPE_CHECKING:
     from histokit.features import FeatureStore
 
-Report = Callable[..., None]
 
 #: Names and numbers in a note.
 _VARIES = re.compile(r"'[^']*'|\d[\d,.]*(?:e[+-]?\d+)?")
@@ -261,7 +260,7 @@ def _print(name: str, text: str) -> None:
 
 
 @contextmanager
-def progress(title: str, timed: bool = True) -> Iterator[Report]:
+def progress(title: str, timed: bool = True) -> Iterator[Callable[..., None]]:
     """Show progress on stderr of what takes over two seconds.
 
     Parameters

@@ -52,6 +52,14 @@ def tiny() -> Iterator[TinyPlugin]:
 
 
 @pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elimination ranks columns by five trees in place of a hundred."""
+    from histokit.protocol import elimination
+
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+
+
+@pytest.fixture
 def real_data() -> Path:
     """The folder of real images and weights."""
     folder = os.environ.get("HISTOKIT_REAL_DATA")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -44,25 +45,34 @@ FLOORS = (
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """A file as it is parsed, once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, typing: bool = True) -> Iterator[tuple[str, bool]]:
     """Each imported module, for types alone or not, and whether it is imported when the file itself is."""
-    tree = ast.parse(path.read_text())
-    later = {id(inner) for outer in ast.walk(tree) if _runs_later(outer) for inner in ast.walk(outer)}
-    types = {id(inner) for outer in ast.walk(tree) if _for_types(outer) for inner in ast.walk(outer)}
-    for node in ast.walk(tree):
-        if id(node) in types and not typing:
-            continue
+    yield from ((module, at_once) for module, at_once, for_types in _imports(path) if typing or not for_types)
+
+
+@cache
+def _imports(path: Path) -> list[tuple[str, bool, bool]]:
+    found: list[tuple[str, bool, bool]] = []
+
+    def visit(node: ast.AST, later: bool, types: bool) -> None:
+        types = types or _for_types(node)
+        later = later or types or isinstance(node, ast.FunctionDef | ast.Lambda)
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, id(node) not in later
+            found.extend((alias.name, not later, types) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield str(node.module), id(node) not in later
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", id(node) not in later
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found.extend((name, not later, types) for name in names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, later, types)
 
-
-def _runs_later(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.Lambda) or _for_types(node)
+    visit(tree(path), False, False)
+    return found
 
 
 def _for_types(node: ast.AST) -> bool:
@@ -144,7 +154,7 @@ def test_commands_import_nothing_heavy() -> None:
 def test_what_commands_share_is_declared_once() -> None:
     declared: dict[str, list[str]] = {}
     for path in (path for path in FILES if path.name in ("command.py", "options.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated":
                 declared.setdefault(ast.unparse(node), []).append(name(path))
     again = {text: files for text, files in declared.items() if len(files) > 1}
@@ -158,7 +168,7 @@ def test_files_and_functions_stay_short() -> None:
         lines = len(text.splitlines())
         if lines > 320:
             wrong.append(f"{name(path)} has {lines} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
@@ -171,7 +181,7 @@ def test_what_other_modules_may_use_says_what_it_is() -> None:
     wrong = [
         f"{node.name} of {name(path)}"
         for path in FILES
-        for node in ast.parse(path.read_text()).body
+        for node in tree(path).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
         if not node.name.startswith("_") and not ast.get_docstring(node)
     ]
@@ -181,7 +191,7 @@ def test_what_other_modules_may_use_says_what_it_is() -> None:
 def test_a_class_name_means_one_thing() -> None:
     declared: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 declared.setdefault(node.name, []).append(name(path))
     again = {text: files for text, files in declared.items() if len(files) > 1}
@@ -191,7 +201,7 @@ def test_a_class_name_means_one_thing() -> None:
 def test_a_pattern_is_written_once() -> None:
     written: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile":
                 written.setdefault(ast.unparse(node.args[0]), []).append(name(path))
     again = {text: files for text, files in written.items() if len(files) > 1}
@@ -203,7 +213,7 @@ def test_only_ingesting_makes_datasets() -> None:
         callers = {
             name(path).split("/")[0]
             for path in FILES
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(tree(path))
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == what
         }
         assert callers <= {"ingest", "store"}, what
@@ -212,7 +222,7 @@ def test_only_ingesting_makes_datasets() -> None:
 def test_a_room_tells_of_its_commands_itself() -> None:
     wrong = []
     for path in (path for path in FILES if path.name == "command.py"):
-        body = ast.parse(path.read_text()).body
+        body = tree(path).body
         public = {node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
         told = {ast.unparse(node.args[2]) for node in ast.walk(body[-1]) if isinstance(node, ast.Call)}
         wrong += [f"{name(path)}: {function}" for function in public ^ told]

@@ -6,7 +6,7 @@ import pyarrow as pa
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
-from histokit.store.vector_writes import insert_vectors
+from histokit.store.vector_writes import VectorInserter
 
 
 def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, **record):
@@ -48,6 +48,11 @@ def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, 
         ids, contents = ([values[c][i] for i in rows] for c in ("id", "content"))
         insert_vectors(store.database, table, ids, contents, X[rows])
     return store
+
+
+def insert_vectors(database, table, ids, contents, vectors):
+    """Insert the vectors of samples that have none yet into a table; return how many these are."""
+    return VectorInserter(database, table, ids, contents).insert(ids, vectors)
 
 
 def make_samples(n=60, slides=6, classes="ab", seed=0, **columns):

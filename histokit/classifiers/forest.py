@@ -22,12 +22,18 @@ _SMALL, _LOST = 1e-3, 1e6
 _UNCHECKED = {"skip_parameter_validation": True, "assume_finite": True}
 
 
+def mean_and_deviation(y: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean of a target and its standard deviation, which is 1 of equal numbers."""
+    # Of equal numbers it may be computed as a hair beside 0.
+    return float(np.mean(y)), float(np.std(y)) if np.ptp(y) else 1.0
+
+
 def target_units(y: NDArray[np.float64]) -> tuple[float, float]:
     """Return what is to be taken away from a target, and by what power of 2 to divide it, before trees are grown.
 
     That is 0 and 1 wherever trees can work with its numbers as they are.
     """
-    mean, deviation = float(np.mean(y)), float(np.std(y)) if np.ptp(y) else 1.0
+    mean, deviation = mean_and_deviation(y)
     shift = mean if abs(mean) > _LOST * deviation else 0.0
     return shift, float(2.0 ** np.floor(np.log2(deviation))) if shift or deviation < _SMALL else 1.0
 

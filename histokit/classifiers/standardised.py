@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.svm import LinearSVR
 
-from histokit.classifiers.forest import target_units
+from histokit.classifiers.forest import mean_and_deviation, target_units
 
 #: scikit-learn stops by the slope relative to that at zero, which columns of large numbers make: those of small ones
 #: are not fitted then.
@@ -48,8 +48,7 @@ class StandardisedSVR(LinearSVR):
 
     def fit(self, X: NDArray[np.floating], y: NDArray[np.float64], sample_weight: Any = None) -> Self:
         """Fit to samples (n, d) and their (n,) values."""
-        # Of equal numbers a deviation may be a hair beside 0.
-        self.mean_, self.deviation_ = float(np.mean(y)), float(np.std(y)) if np.ptp(y) else 1.0
+        self.mean_, self.deviation_ = mean_and_deviation(y)
         super().fit(X, (y - self.mean_) / self.deviation_, sample_weight)
         return self
 

@@ -79,11 +79,15 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         for name, mean in folds["mean"].items()
         if _is_wanted(name, evaluation, only)
     ]
-    base = evaluation.baseline
-    guess = f"{base['value']:.4g}" if "value" in base else base["class"]
     rows += [
-        [Pieces([f"{name},", "always", *guess.split(" ")]), value, None, None, *[None] * bool(evaluation.intervals)]
-        for name, value in base.items()
+        [
+            Pieces([f"{name},", "always", *evaluation.guess.split(" ")]),
+            value,
+            None,
+            None,
+            *[None] * bool(evaluation.intervals),
+        ]
+        for name, value in evaluation.baseline.items()
         if name in folds["mean"] and _is_wanted(name, evaluation, only)
     ]
     console.table(columns, rows, None, title=title)

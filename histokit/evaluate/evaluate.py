@@ -91,6 +91,11 @@ class Evaluation(InNotebooks):
         score = "undefined" if value is None else number_text(value)
         return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
 
+    @property
+    def guess(self) -> str:
+        """What the baseline always predicts: a class, or a number as text."""
+        return f"{self.baseline['value']:.4g}" if "value" in self.baseline else str(self.baseline["class"])
+
     def sheets(self) -> list[Sheet]:
         """Return the scores, and those of each class, as tables for people."""
         bounds = (self.intervals or {}).get("metrics", {})

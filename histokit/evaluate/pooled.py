@@ -71,10 +71,10 @@ def pooled_scores(
 
 
 def _score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
-    return (_number_score if run.numbers else _class_score)(run, rows, metric)
+    return _number_score(rows, metric) if run.numbers else _class_score(run, rows, metric)
 
 
-def _number_score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
+def _number_score(rows: pa.Table, metric: str) -> float | None:
     rows = rows.filter(pc.is_valid(rows.column("true_value")))
     if not len(rows):
         return None

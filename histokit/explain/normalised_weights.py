@@ -10,7 +10,7 @@ import numpy as np
 from histokit.classifiers.linear_weights import LinearWeights
 from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.normalisation import parse_normalisation
+from histokit.features.normalisation import normalisation_of
 from histokit.features.normalised import normalise, plate_fits
 from histokit.protocol.rows import open_controls
 from histokit.store import RunRecord
@@ -38,7 +38,7 @@ def stored_weights(store: FeatureStore, run: RunRecord, table: FeatureTable, wei
     StoreError
         If the samples or controls are not those that the run had.
     """
-    asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
+    asked = normalisation_of(run.parameters)
     if asked is None:
         return lambda _: weights
     address = f"{table.address}@{table.fingerprint}"

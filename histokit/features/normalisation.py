@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
@@ -41,10 +41,7 @@ class Fit(NamedTuple):
         found = np.zeros(X.shape, np.float32)
         added = 0.0 if self.rotation is not None else epsilon
         scaled = (X[:, kept] - self.centre[kept]) / (self.spread[kept] + added)
-        if self.rotation is not None and self.gains is not None:
-            inside = scaled @ self.rotation
-            scaled = scaled * self.gains[-1] + (inside * (self.gains[:-1] - self.gains[-1])) @ self.rotation.T
-        found[:, kept] = scaled
+        found[:, kept] = self._whitened(scaled)
         return found
 
     def pulled_back(self, weights: Doubles, kept: NDArray[np.bool_], epsilon: float) -> tuple[Doubles, Doubles]:
@@ -60,13 +57,17 @@ class Fit(NamedTuple):
         (K, d) and (K,) arrays
         """
         added = 0.0 if self.rotation is not None else epsilon
-        inner = weights[:, kept]
-        if self.rotation is not None and self.gains is not None:
-            inside = inner @ self.rotation
-            inner = inner * self.gains[-1] + (inside * (self.gains[:-1] - self.gains[-1])) @ self.rotation.T
         found = np.zeros(weights.shape)
-        found[:, kept] = inner / (self.spread[kept] + added)
+        # The matrix that whitens is symmetric: it takes weights back as it takes vectors there.
+        found[:, kept] = self._whitened(weights[:, kept]) / (self.spread[kept] + added)
         return found, -(found @ self.centre)
+
+    def _whitened(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return (n, kept) rows times what whitens scaled columns; as they are where nothing does."""
+        if self.rotation is None or self.gains is None:
+            return rows
+        inside = rows @ self.rotation
+        return rows * self.gains[-1] + (inside * (self.gains[:-1] - self.gains[-1])) @ self.rotation.T
 
 
 def _deviations(X: Doubles) -> Fit:
@@ -168,6 +169,11 @@ def parse_normalisation(normalise: str | None, controls: str | None, per: str | 
             next="""Say so by their columns: --controls "compound = 'DMSO'".""",
         )
     return Normalisation(method, controls, per, _epsilon(normalise, number) if colon else None)
+
+
+def normalisation_of(parameters: Mapping[str, Any]) -> Normalisation | None:
+    """Return how features were normalised, of the parameters of a run."""
+    return parse_normalisation(*(parameters.get(name) for name in ("normalise", "controls", "per")))
 
 
 def _epsilon(text: str, number: str) -> float:

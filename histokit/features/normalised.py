@@ -50,9 +50,7 @@ def normalise(
     UsageError
         If there is no such column.
     """
-    units, own = _units(features, asked.per), _units(controls, asked.per)
-    members = {unit: np.flatnonzero(own == unit) for unit in dict.fromkeys(units)}
-    _check_controls(members, controls, asked)
+    units, own, members = _plates(features, controls, asked)
     step = {**asked.to_json(), "count": {unit or "all": len(rows) for unit, rows in sorted(members.items())}}
     step["digest"] = _digest(features, controls, units, own)
     if outline:
@@ -88,9 +86,7 @@ class PlateFits(NamedTuple):
 
 def plate_fits(features: FeatureSet, controls: FeatureSet, asked: Normalisation) -> PlateFits:
     """Return by what `normalise` normalises samples, whose parameters and errors these are."""
-    units, own = _units(features, asked.per), _units(controls, asked.per)
-    members = {unit: np.flatnonzero(own == unit) for unit in dict.fromkeys(units)}
-    _check_controls(members, controls, asked)
+    units, _, members = _plates(features, controls, asked)
     for given in (features, controls):
         check_finite(given, ", of controls with --controls")
     fits = {unit: METHODS[asked.method].fit(_of(controls, rows)) for unit, rows in members.items()}
@@ -103,6 +99,16 @@ def plate_fits(features: FeatureSet, controls: FeatureSet, asked: Normalisation)
 
 def _of(controls: FeatureSet, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     return controls.X[rows].astype(np.float64)
+
+
+def _plates(
+    features: FeatureSet, controls: FeatureSet, asked: Normalisation
+) -> tuple[NDArray[np.object_], NDArray[np.object_], dict[str, NDArray[np.intp]]]:
+    """Return the plate of each sample and of each control, and the rows of the controls of each plate of samples."""
+    units, own = _units(features, asked.per), _units(controls, asked.per)
+    members = {unit: np.flatnonzero(own == unit) for unit in dict.fromkeys(units)}
+    _check_controls(members, controls, asked)
+    return units, own, members
 
 
 def _units(features: FeatureSet, per: str | None) -> NDArray[np.object_]:

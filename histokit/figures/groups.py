@@ -11,7 +11,7 @@ from histokit.figures.evaluations import heading_of, score_text, viewed
 from histokit.figures.lettering import drawable, in_legend, line_height, longest, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
-from histokit.figures.sheet import Document, Flow, as_file, new_sheet
+from histokit.figures.sheet import Document, Flow, as_file, new_sheet, open_frame
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -71,8 +71,7 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
         for axis in (scores, samples):
             axis.tick_params(axis="x", labelsize=SMALL)
             axis.tick_params(axis="y", length=0)
-            for side in ("top", "right"):
-                axis.spines[side].set_visible(False)
+            open_frame(axis)
     return sheet
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from histokit.figures.lettering import drawable, folded, in_legend, line_height
-from histokit.figures.sheet import Flow, new_sheet
+from histokit.figures.sheet import Flow, new_sheet, open_frame
 
 #: What is written in a panel, and above it, in points.
 SMALL, TITLE = 7, 8
@@ -75,8 +75,7 @@ def unit_square(axis: Any, across: str, up: str) -> None:
     axis.tick_params(labelsize=SMALL)
     axis.set_xlabel(across, fontsize=SMALL + 1)
     axis.set_ylabel(up, fontsize=SMALL + 1)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
 
 
 def under(axis: Any, room: float = 0.0) -> Any:

@@ -16,7 +16,7 @@ from histokit.figures.lettering import (
     shortened_name,
     shortened_names,
 )
-from histokit.figures.sheet import MOST, Compared, as_file, new_sheet
+from histokit.figures.sheet import MOST, Compared, as_file, new_sheet, open_frame
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
@@ -159,8 +159,7 @@ def _letter(axis: Any, strip: _Strip, crossed: bool) -> None:
     axis.set_title(strip.title, fontsize=_TITLE, pad=6 + 72 * strip.key)
     axis.set_yticks(range(len(strip.names)), strip.names, fontsize=_NAME)
     axis.set_ylim(len(strip.names) - 0.4, -0.6 - 1.1 * crossed)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
 
 
 def _title(columns: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:

@@ -20,7 +20,7 @@ from histokit.figures.lettering import (
 )
 from histokit.figures.numbers import COLOURS, drawn_points
 from histokit.figures.panels import SMALL, TITLE, under
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet, open_frame
 
 #: Shapes, so that more kinds than colours can be told apart; and how many kinds are at most.
 _MARKERS = "osD^vPX*"
@@ -66,8 +66,7 @@ def draw_scatter(scatter: Document) -> Any:
         axis.set_xlabel(drawable(document["axes"][0]), fontsize=SMALL + 1)
         axis.set_ylabel(drawable(document["axes"][1]), fontsize=SMALL + 1)
         axis.tick_params(labelsize=SMALL)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        open_frame(axis)
         own = np.empty(len(values), object)
         own[:] = values
         if key:

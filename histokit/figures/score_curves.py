@@ -12,7 +12,7 @@ from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
 from histokit.figures.numbers import GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
-from histokit.figures.sheet import Compared, as_file
+from histokit.figures.sheet import Compared, as_file, open_frame
 from histokit.protocol.number_metrics import direction
 
 #: Layers of one network are named below the axis, unless they are more.
@@ -135,8 +135,7 @@ def _draw_curves(axis: Any, document: dict[str, Any], by: str) -> None:
                 axis.plot([place] * 2, point["interval"], color=looks["color"], linewidth=0.8, alpha=0.6)
     axis.set_ylabel(f"{document['metric'].replace('_', ' ')}, 95 % intervals", fontsize=SMALL + 1)
     axis.tick_params(labelsize=SMALL)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
 
 
 def _draw_labels(axis: Any, document: dict[str, Any], by: str, across: str) -> None:

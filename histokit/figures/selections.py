@@ -12,7 +12,7 @@ from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS, GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
-from histokit.figures.sheet import MOST, Document, as_file, new_sheet
+from histokit.figures.sheet import MOST, Document, as_file, new_sheet, open_frame
 from histokit.layout import number_text
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
@@ -125,8 +125,7 @@ def _draw_sizes(axis: Any, entries: Sequence[Mapping[str, Any]], metric: str) ->
     axis.tick_params(labelsize=SMALL, which="both")
     axis.set_xlabel("columns; marked: the fewest that do as well", fontsize=SMALL + 1)
     axis.set_ylabel(f"{metric.replace('_', ' ')}, mean of the inner folds", fontsize=SMALL + 1)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
 
 
 def _name_sizes(axis: Any) -> None:

@@ -165,6 +165,12 @@ def write_sheet(sheet: Any, file: io.BytesIO, ending: str) -> None:
         sheet.savefig(file, format=ending[1:], dpi=_DPI, metadata=_UNDATED.get(ending.lower()))
 
 
+def open_frame(axis: Any) -> None:
+    """Leave the lines out that are above axes and on the right of them."""
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
 def count_letters(sheet: Any) -> int:
     """Return how many letters and digits a figure consists of, whose outlines are most of it as a .svg."""
     from matplotlib.text import Text

@@ -11,7 +11,7 @@ from histokit.errors import counted
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, in_legend, line_height
 from histokit.figures.numbers import COLOURS, GREY
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet, open_frame
 
 #: How each part of the samples is drawn: line and marker.
 _STYLES = {"train": (":", "^"), "val": ("-", "o"), "test": ("--", "s")}
@@ -176,8 +176,7 @@ def _letter(axis: Any, against: str, label: str) -> None:
     axis.set_xlim(left=0)
     axis.set_xlabel(against)
     axis.set_ylabel(folded(label, _HIGH - 0.8, _LABEL), fontsize=_LABEL)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
 
 
 def _styles(runs: list[dict[str, Any]], measures: list[str]) -> list[Any]:

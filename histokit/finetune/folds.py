@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,22 @@ class TrainingPart:
     def seen(self, chosen_by_test: bool) -> Rows:
         """Return the rows that the network depends on, by its gradients or by the choice of the epoch."""
         return np.union1d(self.used, self.test) if chosen_by_test else self.used
+
+
+def counted_notes(notes: Iterable[str], lacking: Iterable[str], sets: int) -> list[str]:
+    """Return what is to be known of training sets, each note once with the number of sets that it is about.
+
+    Parameters
+    ----------
+    notes : iterable of str
+        Of all sets.
+    lacking : iterable of str
+        Each class once for every set that has no sample of it.
+    sets : int
+    """
+    times = Counter(notes)
+    times.update(f"class {name!r} has no training sample" for name in lacking)
+    return [f"{text} ({count} of {sets} training sets)" for text, count in times.items()]
 
 
 def training_parts(experiment: Experiment, validate: bool, seed: int) -> list[TrainingPart]:

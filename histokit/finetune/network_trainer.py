@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
@@ -17,7 +16,7 @@ from histokit.finetune.checkpoint import Checkpoint
 from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
 from histokit.finetune.finetune_options import ALL, AUTO
-from histokit.finetune.folds import TrainingPart, covered, fold_facts, of_all_samples
+from histokit.finetune.folds import TrainingPart, counted_notes, covered, fold_facts, of_all_samples
 from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NO_IMAGE, NetworkQuestion
 from histokit.finetune.optimisers import trained_modules
@@ -196,13 +195,9 @@ class NetworkTrainer:
 
     def notes(self, parts: Sequence[TrainingPart], outcomes: Sequence[PartOutcome]) -> list[str]:
         """Return what a reader of the scores should know, each note once with the number of networks it is about."""
-        times = Counter(note for outcome in outcomes for note in outcome.notes)
-        times.update(
-            f"class {name!r} has no training sample"
-            for outcome in outcomes
-            for name in outcome.document.get("classes_without_training", [])
-        )
-        said = [f"{text} ({count} of {len(parts)} training sets)" for text, count in times.items()]
+        texts = (note for outcome in outcomes for note in outcome.notes)
+        lacking = (name for outcome in outcomes for name in outcome.document.get("classes_without_training", []))
+        said = counted_notes(texts, lacking, len(parts))
         if self.question.recipe.choose_epoch == TEST:
             said.append(_NO_CHOICE)
         missed = sum(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
-from histokit.finetune.folds import TrainingPart, training_parts
+from histokit.finetune.folds import TrainingPart, counted_notes, training_parts
 from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NetworkQuestion, ask_for_network, is_answered
 from histokit.finetune.network_trainer import NetworkTrainer
@@ -273,9 +272,8 @@ def _stages(network: TrainableNetwork | None, recipe: NetworkRecipe) -> tuple[di
 
 
 def _notes(experiment: Experiment, parts: Sequence[TrainingPart]) -> tuple[str, ...]:
-    times = Counter(note for part in parts for note in part.notes)
-    times.update(f"class {name!r} has no training sample" for part in parts for name in experiment.lacking(part.fit))
-    said = [f"{text} ({count} of {len(parts)} training sets)" for text, count in times.items()]
+    lacking = (name for part in parts for name in experiment.lacking(part.fit))
+    said = counted_notes((note for part in parts for note in part.notes), lacking, len(parts))
     return tuple(dict.fromkeys([*experiment.notes, *said]))
 
 

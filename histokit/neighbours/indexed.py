@@ -15,6 +15,7 @@ from histokit.neighbours.exact import Barred, NearestRows, Rows, Vectors, distan
 from histokit.neighbours.pieces import search_pieces
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.store.vector_index import VectorIndex, open_index
+from histokit.store.vectors import FeatureTable
 
 #: From so many samples on, where the features are of one table.
 INDEXED_FROM = 100_000
@@ -54,6 +55,12 @@ class Effort:
     measured_on: int = 0
 
 
+def table_of(store: FeatureStore, samples: FeatureSet) -> FeatureTable:
+    """Return the table of samples that have the features of one."""
+    (part,) = samples.parts
+    return next(table for table in store.feature_tables(samples.record.name) if table.name == part.table)
+
+
 class IndexedSearch:
     """Finds the nearest samples by the index of their table.
 
@@ -68,8 +75,7 @@ class IndexedSearch:
     """
 
     def __init__(self, store: FeatureStore, samples: FeatureSet, metric: str, anew: bool = False):
-        (part,) = samples.parts
-        table = next(t for t in store.feature_tables(samples.record.name) if t.name == part.table)
+        table = table_of(store, samples)
         self._store, self._samples, self._metric = store, samples, metric
         self.index: VectorIndex
         self.index = open_index(store.database, table, metric, samples.samples, anew=anew)

@@ -19,7 +19,6 @@ from histokit.neighbours.question import (
     SearchQuestion,
     bar_groups,
     identical_rows,
-    left_out,
     one_sample,
     open_samples,
     queries_of,
@@ -30,6 +29,7 @@ from histokit.neighbours.retrieval import Retrieval
 from histokit.neighbours.retrieval_scores import Scores, retrieval_scores
 from histokit.neighbours.searching import open_sought, run_search
 from histokit.plugin.weights import TRAINED
+from histokit.protocol.labelled_features import left_out
 from histokit.protocol.networks_seen import network_notes
 from histokit.ranges import check_ranges
 

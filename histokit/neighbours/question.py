@@ -21,7 +21,6 @@ from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.outer_folds import no_fold_left
 from histokit.protocol.splits import resolve_split
 from histokit.store.database import quote
-from histokit.store.repeat_commands import NO_FEATURES
 from histokit.store.vectors import read_vectors
 
 Objects = NDArray[np.object_]
@@ -163,14 +162,6 @@ def one_sample(store: FeatureStore, samples: FeatureSet, sample_id: str) -> Quer
     check_finite(one, ": name another sample")
     asked = queries_of(one, "sample", sample_id, lambda rows: vector[rows])
     return Queries(**{**vars(asked), "own": np.array([place])})
-
-
-def left_out(store: FeatureStore, samples: FeatureSet, where: str | None) -> list[str]:
-    """Return a sentence on the samples of a dataset whose features are missing, if there are any."""
-    total = samples.record.count if where is None else len(store.samples(samples.record.name, ["id"], where))
-    missing = total - len(samples)
-    left = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
-    return [f"{left} left out: {NO_FEATURES}"] if missing else []
 
 
 def _left_out_sample(store: FeatureStore, dataset: str, sample_id: str) -> pa.Table:

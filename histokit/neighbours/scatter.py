@@ -18,8 +18,8 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.finite import check_finite
 from histokit.features.sample_columns import flat
 from histokit.layout import Sheet
-from histokit.neighbours.question import left_out
 from histokit.notebooks import InNotebooks
+from histokit.protocol.labelled_features import left_out
 from histokit.ranges import check_ranges
 
 Floats = NDArray[np.float64]

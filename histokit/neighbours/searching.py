@@ -11,12 +11,10 @@ from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.neighbours import indexed
 from histokit.neighbours.exact import NearestRows, Rows, Vectors, search
-from histokit.neighbours.indexed import Effort, IndexedSearch
+from histokit.neighbours.indexed import Effort, IndexedSearch, table_of
 from histokit.neighbours.pieces import search_pieces
 from histokit.neighbours.question import Round, SearchQuestion, open_samples
 from histokit.store.vectors import find_vectors
-
-Progress = Callable[..., None]
 
 
 def open_sought(
@@ -37,7 +35,7 @@ def run_search(
     k: int,
     classes: tuple[Rows, Rows] | None,
     outline: bool,
-    progress: Progress,
+    progress: Callable[..., None],
 ) -> tuple[NearestRows, dict[str, Any] | None]:
     """Search, round by round.
 
@@ -74,7 +72,7 @@ def run_search(
 
 
 def _rounds(
-    question: SearchQuestion, one: Callable[[Round, Callable[[int], None]], NearestRows], progress: Progress
+    question: SearchQuestion, one: Callable[[Round, Callable[[int], None]], NearestRows], progress: Callable[..., None]
 ) -> NearestRows:
     total, done = sum(len(each.queries) for each in question.rounds), 0
     found = []
@@ -90,7 +88,7 @@ def _joined(found: list[NearestRows]) -> NearestRows:
 
 
 def _by_index(
-    store: FeatureStore, question: SearchQuestion, metric: str, k: int, progress: Progress
+    store: FeatureStore, question: SearchQuestion, metric: str, k: int, progress: Callable[..., None]
 ) -> tuple[NearestRows, dict[str, Any] | None]:
     by_index, effort = None, None
     try:
@@ -109,7 +107,7 @@ def _by_index(
 
 
 def _measured(
-    store: FeatureStore, question: SearchQuestion, metric: str, k: int, progress: Progress
+    store: FeatureStore, question: SearchQuestion, metric: str, k: int, progress: Callable[..., None]
 ) -> tuple[IndexedSearch, Effort | None]:
     """Return an index and how it is to be asked; one that is damaged is made again."""
     among = question.rounds[0].samples
@@ -126,8 +124,7 @@ def _measured(
 
 def _reader(store: FeatureStore, samples: FeatureSet) -> Callable[[Rows], Vectors]:
     """Return what reads the vectors of samples from their table."""
-    (part,) = samples.parts
-    table = next(t for t in store.feature_tables(samples.record.name) if t.name == part.table)
+    table = table_of(store, samples)
     stored = find_vectors(store.database, table, samples.samples)
 
     def read(rows: Rows) -> Vectors:

@@ -55,7 +55,7 @@ def open_labelled(
             f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
         )
         raise DataError(message, next="Mend --where." if where else f"See: histokit list problems {dataset}")
-    notes = _missing(store, features, where)
+    notes = left_out(store, features, where)
     features = _labelled(features, options.target, notes)
     if not (pixels or outline):
         check_finite(features, " with --where")
@@ -82,7 +82,8 @@ def _open(
     return open_images(store, dataset, **how, workers=workers)
 
 
-def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
+def left_out(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
+    """Return a sentence on the samples of a dataset that lack features or an image, if there are any."""
     total = len(store.samples(features.record.name, ["id"], where)) if where else features.record.count
     missing = total - len(features)
     why = NO_IMAGES if features.address == IMAGES else NO_FEATURES

@@ -67,7 +67,7 @@ def _data(store: FeatureStore, record: DatasetRecord) -> Iterator[Block]:
 
 def split_sections(store: FeatureStore, runs: Sequence[RunRecord]) -> Iterator[Section]:
     """Yield a part for each split of runs."""
-    for dataset, name in dict.fromkeys((run.dataset, run.split) for run in runs if run.split):
+    for dataset, name in _splits_of(runs):
         try:
             split = store.split(dataset, name)
         except StoreError as error:
@@ -75,6 +75,17 @@ def split_sections(store: FeatureStore, runs: Sequence[RunRecord]) -> Iterator[S
             continue
         digests = {run.split_digest for run in runs if (run.dataset, run.split) == (dataset, name)}
         yield Section(f"Split: {name} of {dataset}", list(_split(split, digests)), closed=True)
+
+
+def _splits_of(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return the dataset and the name of each split of runs, in order."""
+    return list(dict.fromkeys((run.dataset, run.split) for run in runs if run.split))
+
+
+def _selections_of(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the selections that runs were trained with, in order."""
+    named = (run.parameters.get("selection") for run in runs)
+    return list(dict.fromkeys(str(name) for name in named if name))
 
 
 def _split(split: Split, digests: set[str]) -> Iterator[Block]:
@@ -108,7 +119,7 @@ def feature_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
     ]
     columns = ["dataset", "features", "columns", "weights", "licence of the weights", "preprocessing", "precision"]
     blocks: list[Block] = [DataTable(Sheet("Tables of features", columns, rows))] if rows else []
-    for name in dict.fromkeys(str(run.parameters["selection"]) for run in runs if run.parameters.get("selection")):
+    for name in _selections_of(runs):
         with contextlib.suppress(StoreError):
             chosen = store.selection(name)
             kept = f"{len(chosen.kept['columns']):,} of {len(chosen.kept['ranking']):,}" if chosen.kept else "by fold"
@@ -151,14 +162,14 @@ def command_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
     for name in dict.fromkeys(run.dataset for run in runs):
         record = store.find_dataset(name)
         lines += [ingest_command(record)] if record else []
-    for dataset, split in dict.fromkeys((run.dataset, run.split) for run in runs if run.split):
+    for dataset, split in _splits_of(runs):
         with contextlib.suppress(StoreError):
             made = split_command(store.split(dataset, split))
             lines += [made] if made else []
     for table in tables:
         source = quote(str(table.info.get("source") or "FILE"))
         lines += [make_again(table, file=source)] * (not _came_with(store, table))
-    for selection in dict.fromkeys(str(run.parameters["selection"]) for run in runs if run.parameters.get("selection")):
+    for selection in _selections_of(runs):
         with contextlib.suppress(StoreError):
             lines.append(selection_command(store.selection(selection)))
     lines += [run_command(run) for run in runs]

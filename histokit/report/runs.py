@@ -127,7 +127,6 @@ def _with_interval(found: Evaluation, metric: str) -> str:
 def _scores(found: Evaluation) -> Iterator[Block]:
     base, folds = found.baseline, found.folds
     bounds = (found.intervals or {}).get("metrics", {})
-    guess = f"{base['value']:.4g}" if "value" in base else base["class"]
     rows = [
         [
             name.replace("_", " "),
@@ -140,7 +139,7 @@ def _scores(found: Evaluation) -> Iterator[Block]:
         for name, mean in folds["mean"].items()
         if is_shown(name, found.metric)
     ]
-    columns = ["metric", "pooled", "from", "to", "mean over folds", "std over folds", f"always {guess}"]
+    columns = ["metric", "pooled", "from", "to", "mean over folds", "std over folds", f"always {found.guess}"]
     title = f"Scores of {counted(found.n, 'test prediction', 'test predictions')}"
     if found.intervals:
         level = found.intervals

@@ -37,7 +37,6 @@ from histokit.store.vectors import FeatureTable
 LOCK = "gc.lock"
 _DELETED_AT_ONCE = 1_000
 
-Progress = Callable[..., None]
 _Removed = TypeVar("_Removed")
 
 
@@ -70,7 +69,7 @@ class Care:
         return asdict(self)
 
 
-def compact(store: Store, progress: Progress = lambda *_: None) -> list[Care]:
+def compact(store: Store, progress: Callable[..., None] = lambda *_: None) -> list[Care]:
     """Merge the small fragments of every table of histokit; no version is removed, so that no reader loses anything.
 
     Raises
@@ -98,7 +97,7 @@ def collect_garbage(
     stale_rows: bool = False,
     orphans: bool = False,
     dry_run: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> list[Care]:
     """Remove old versions of all tables of histokit, under a lock, and on request what no dataset needs any more.
 
@@ -145,7 +144,7 @@ def _collect(
     stale_rows: bool,
     orphans: bool,
     dry_run: bool,
-    progress: Progress,
+    progress: Callable[..., None],
 ) -> list[Care]:
     # What needs no room goes first: a full disk may be why there is to be some.
     _remove_unmade(store.uri, horizon, dry_run)

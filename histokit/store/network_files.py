@@ -19,8 +19,13 @@ def read_network(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt", device="cpu") as file:
-        document = json.loads((file.metadata() or {}).get("histokit", "{}"))
-        return {name: file.get_tensor(name) for name in file.keys()}, document  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, document_in(file)  # noqa: SIM118
+
+
+def document_in(file: Any) -> dict[str, Any]:
+    """Return the document in the metadata of an open file of tensors; an empty one where it has none."""
+    document: dict[str, Any] = json.loads((file.metadata() or {}).get("histokit", "{}"))
+    return document
 
 
 def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

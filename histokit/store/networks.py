@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ import numpy as np
 
 from histokit.errors import StoreError, advice_on_store
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes, digest_file
-from histokit.store.network_files import flush, read_network, reason_of, separate
+from histokit.store.network_files import document_in, flush, read_network, reason_of, separate
 from histokit.store.records import RunRecord
 from histokit.store.unfinished import FORGOTTEN_AFTER
 
@@ -221,7 +220,7 @@ class Networks:
             If its file cannot be read.
         """
         with self._opened(run, entry) as file:
-            document = json.loads((file.metadata() or {}).get("histokit", "{}"))
+            document = document_in(file)
         found: str | None = document.get("facts", {}).get("licence")
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ from histokit.store.results import Results
 from histokit.store.split_tables import PUBLISHED, SplitTables
 from histokit.store.store import Store
 from histokit.store.vectors import list_tables
-from histokit.store.verify import Progress, verify
+from histokit.store.verify import verify
 
 AFTERWARDS = "Bring it back from a copy of the store, or make it again"
 
@@ -33,7 +33,7 @@ _USELESS = {"unreadable", "schema"}
 _USELESS_FEATURES = {"changed", "key", "vector", "doubled"}
 
 
-def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
+def repair(store: Store, progress: Callable[..., None] = lambda *_: None) -> Verification:
     """Put aside what is damaged; feature tables, runs, splits and records can then be made again.
 
     Nothing is deleted: damaged tables are moved, and damaged records written, into the folder ``damaged`` of the

@@ -108,13 +108,6 @@ class VectorInserter:
         return self._rows.insert(places, vector_rows(self._table, columns, stored))
 
 
-def insert_vectors(
-    database: Database, table: FeatureTable, ids: Sequence[str], contents: Sequence[bytes], vectors: npt.ArrayLike
-) -> int:
-    """Insert the rows that are not there yet; return their number. See `VectorInserter`."""
-    return VectorInserter(database, table, ids, contents).insert(ids, vectors)
-
-
 def _not_storable(table: FeatureTable, sample_id: str, vector: npt.NDArray[np.float32]) -> DataError:
     if np.isfinite(vector).all():
         largest = float(np.abs(vector).max())

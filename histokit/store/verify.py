@@ -34,15 +34,13 @@ from histokit.store.store import Store
 from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, again_or_without
 from histokit.store.vectors import FeatureTable
 
-Progress = Callable[..., None]
-
 _SAMPLES_AT_ONCE = 8_192
 #: How often a store is looked at that others write to.
 _TRIES = 3
 _ORPHAN = "Ingest the dataset again, or run: histokit store gc --orphans"
 
 
-def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
+def verify(store: Store, progress: Callable[..., None] = lambda *_: None) -> Verification:
     """Open every table of a store, read it to its end and compare it with what it and the others say.
 
     Rows stream: held are the documents of datasets, splits and runs, one split at a time, and eight bytes of

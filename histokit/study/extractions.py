@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
@@ -13,7 +13,7 @@ from histokit.extract.extraction import Extraction
 from histokit.features.addresses import Address, resolve
 from histokit.study.schema import EXTRACTION
 from histokit.study.study_file import Network
-from histokit.study.study_pieces import Piece, Report
+from histokit.study.study_pieces import Piece
 
 
 @dataclass(eq=False, kw_only=True)
@@ -51,6 +51,13 @@ class NetworkFeatures(Piece):
         """Return what a training on these features is asked for."""
         return {}
 
+    def _is_whole(self, found: Extraction) -> bool:
+        """Return whether nothing is left to be extracted; raise where samples cannot be used."""
+        if any(table["missing"] + table["copied"] for table in found.tables):
+            return False
+        self._check(found)
+        return True
+
     def _check(self, found: Extraction) -> None:
         """Raise where samples could not be used, unless the study goes on without them."""
         bad = {problem["id"]: problem["reason"] for problem in found.problems}
@@ -85,7 +92,7 @@ class ImportedFeatures(NetworkFeatures):
             self.fingerprints[layer], self.widths[layer] = table.fingerprint, table.width
         return True
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         self._is_done()
         return counted(sum(self.widths.values()), "column", "columns")
 
@@ -124,12 +131,9 @@ class Extract(NetworkFeatures):
         found = extract_networks([self], dry_run=True)
         self.seconds = found.estimated_seconds
         self.estimate = next((table["estimate"] for table in found.tables if table["estimate"]), None)
-        if any(table["missing"] + table["copied"] for table in found.tables):
-            return False
-        self._check(found)
-        return True
+        return self._is_whole(found)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         found = extract_networks([self], progress=report)
         self.notes = list(dict.fromkeys([*self.notes, *found.notes, *found.warnings]))
         self._check(found)

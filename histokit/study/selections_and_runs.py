@@ -12,7 +12,7 @@ from histokit.select.select import select
 from histokit.store.records import RunRecord
 from histokit.study.extractions import NetworkFeatures
 from histokit.study.study_file import Data
-from histokit.study.study_pieces import Piece, Report
+from histokit.study.study_pieces import Piece
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
 
@@ -73,7 +73,7 @@ class Select(OnFeatures):
         self.id = identify_selection(*self._question(), **self._options())
         return self.study.store.has_selection(self.id)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         record = select(*self._question(), **self._options(), progress=report)
         self.id, self.notes = record.id, record.found["notes"]
         kept = record.kept or record.folds[0]
@@ -99,7 +99,7 @@ class Train(OnFeatures):
         *_, self.id = self._ask(identify_run)
         return self.study.store.has_run(self.id)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         *_, record = self._ask(train, progress=report)
         self.id, self.notes = record.id, list(record.notes)
         if not self.layers:

@@ -14,8 +14,6 @@ from histokit.protocol.splits import make_split
 from histokit.store.split_records import Split
 from histokit.study.study_file import Data, Study
 
-Report = Callable[..., None]
-
 #: What an id is called in documents, and of which kinds of pieces.
 _IDS = {"run": ("train", "finetune"), "selection": ("select",)}
 
@@ -84,7 +82,7 @@ class Piece(ABC):
         """Return whether the store has it; what it needs is there."""
 
     @abstractmethod
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         """Do it; where it is done already, that is seen at once.
 
         Returns
@@ -120,7 +118,7 @@ class Ingest(Piece):
             return True
         return ingested_as(self.study.store, self.data.name, self.data.opened)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         if self.data.opened is None:
             return counted(self.study.store.dataset(self.data.name).count, "sample", "samples")
         record = ingest(self.study.store, self.data.opened, name=self.data.name, progress=report)
@@ -151,7 +149,7 @@ class MakeSplit(Piece):
         stored, made = self.study.store.split(self.data.name, self.what), self._make()
         return (stored.digest, stored.group) == (made.digest, made.group)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         before = self.study.store.split_headers(self.data.name).get(self.what)
         made = self._make()
         self.study.store.save_split(made, before["digest"] if before else None)

@@ -17,7 +17,7 @@ from histokit.study.extractions import NetworkFeatures
 from histokit.study.problem_size import problem_size
 from histokit.study.selections_and_runs import image_notes, score
 from histokit.study.study_file import Network, StudyTraining
-from histokit.study.study_pieces import Piece, Report
+from histokit.study.study_pieces import Piece
 
 #: What of a dataset the training of networks takes.
 _OF_DATA = ("split", "metric", "target", "target_type", "where", "allow_missing")
@@ -64,7 +64,7 @@ class TrainNetwork(Piece):
         self.id = self._ask(identify)
         return is_answered(self.study.store, self.id)
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         # With PyTorch, which a study of cached features does without.
         from histokit.finetune.finetune import finetune
 
@@ -125,13 +125,9 @@ class ExtractTrained(NetworkFeatures):
         return found
 
     def _is_done(self) -> bool:
-        found = self._extract(dry_run=True)
-        if any(table["missing"] + table["copied"] for table in found.tables):
-            return False
-        self._check(found)
-        return True
+        return self._is_whole(self._extract(dry_run=True))
 
-    def do(self, report: Report) -> str:
+    def do(self, report: Callable[..., None]) -> str:
         found = self._extract(progress=report)
         self.notes = list(dict.fromkeys([*found.notes, *found.warnings]))
         self._check(found)

@@ -15,7 +15,7 @@ from histokit.classifiers.table import classifier
 from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.chained_units import aggregate_chain
-from histokit.features.normalisation import parse_normalisation
+from histokit.features.normalisation import normalisation_of
 from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
@@ -112,7 +112,7 @@ def stored_predictions(store: FeatureStore, run: RunRecord, images: FeatureSet) 
         If the dataset lacks a column that the run needs, of controls or units.
     """
     outline = replace(images, X=np.zeros((len(images), 1), np.float32))
-    asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
+    asked = normalisation_of(run.parameters)
     if asked is not None:
         outline = outline.where(~as_control_mask(outline, outline.where(asked.controls)))
     outline, _ = _in_units(run, outline)
@@ -134,7 +134,7 @@ def _in_units(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, list[st
 
 def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, FeatureSet, list[str]]:
     """Return samples as the run has them: without controls and normalised by these; and the former as they were."""
-    asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
+    asked = normalisation_of(run.parameters)
     if asked is None:
         return features, features, []
     controls = features.where(asked.controls)

@@ -15,10 +15,9 @@ from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
 from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
 from histokit.store.split_records import Split, split_rows
-from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.evaluate.made_up import COUNT, save
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 IDS = [f"s{i}" for i in range(COUNT)]
 

@@ -18,7 +18,7 @@ from histokit.extract import claims as module
 from histokit.extract.claims import Claims
 from histokit.features import FeatureStore
 from histokit.store.fingerprints import table_name
-from histokit.store.vector_writes import insert_vectors
+from tests.toy import insert_vectors
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 

@@ -22,7 +22,7 @@ from histokit.extract.samples import Samples
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.networks.resolve import resolve_backbone
-from histokit.store.vector_writes import insert_vectors
+from tests.toy import insert_vectors
 
 SYNTHETIC = {"slides": 1, "per_slide": 1, "size": 16}
 

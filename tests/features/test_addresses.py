@@ -9,9 +9,8 @@ import pytest
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.features.addresses import Address, parse_address
-from histokit.store.vector_writes import insert_vectors
 from histokit.store.vectors import FeatureTable
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 LAYERS = ["conv", "block", "joined"]
 

@@ -10,9 +10,8 @@ from histokit.neighbours import indexed
 from histokit.plugin.digests import digest_bytes
 from histokit.store import vector_index
 from histokit.store.care import collect_garbage, compact
-from histokit.store.vector_writes import insert_vectors
 from histokit.store.verify import verify
-from tests.toy import make_store
+from tests.toy import insert_vectors, make_store
 
 N, WIDTH = 1600, 16
 

@@ -13,11 +13,7 @@ from histokit.protocol.folds import inner_folds
 from histokit.protocol.subset_sizes import subset_sizes
 from histokit.protocol.tuning import Problem
 
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch):
-    """Five trees in place of a hundred."""
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 
 def make(seed=0, metric="accuracy", d=12, strength=4):

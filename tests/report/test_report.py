@@ -26,14 +26,13 @@ from histokit.plugin.testing import added_plugin
 from histokit.store import Split
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.split_records import split_rows
-from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
 from tests.evaluate.made_up import save, save_run
 from tests.evaluate.made_up_curves import ONE, save_curves
 from tests.evaluate.made_up_numbers import save_numbers
 from tests.study.small_study import FILE, draw, write_study
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 VOID = {"meta", "link", "img", "br"}
 Trained = tuple[FeatureStore, list[str]]

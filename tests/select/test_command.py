@@ -7,7 +7,6 @@ import pytest
 
 from histokit.errors import ExitCode
 from histokit.features import open_store
-from histokit.protocol import elimination
 from histokit.select.select import identify, select
 from tests.cli.command_line import CommandLine
 from tests.toy import make_samples, make_store
@@ -16,10 +15,9 @@ QUICK = ["--step", 0.5, "--inner-folds", 2]
 
 
 @pytest.fixture
-def histokit(tmp_path, capsys, monkeypatch):
+def histokit(tmp_path, capsys, monkeypatch, few_trees):
     """The command line, on a store of two datasets with the same two layers."""
     monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
     for seed, name in enumerate(("one", "two")):
         samples, X = make_samples(seed=seed, grade=["low", "high", "high"] * 20)
         make_store(tmp_path / "store", samples, {"first": X[:, :3], "last": X}, name=name)

@@ -6,20 +6,16 @@ import pytest
 from histokit.errors import StoreError, UsageError
 from histokit.features import open_store
 from histokit.figures import curve_figure
-from histokit.protocol import elimination, elimination_paths
+from histokit.protocol import elimination_paths
 from histokit.select import kept_by_layer
 from histokit.select.select import select
 from histokit.store.unfinished import Unfinished
 from tests.cli.command_line import run_process
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FAST = {"step": 0.5, "inner_folds": 2}
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch):
-    """Five trees in place of a hundred."""
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
 
 
 @pytest.fixture

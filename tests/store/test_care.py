@@ -21,9 +21,8 @@ from histokit.store.care import LOCK, collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.removal import remove
-from histokit.store.vector_writes import insert_vectors
 from tests.store.made import started_together
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 
 @pytest.fixture
@@ -362,14 +361,15 @@ _EXTRACT = """
 import sys
 import numpy as np
 from histokit.store import Store
-from histokit.store.vector_writes import insert_vectors
+from histokit.store.vector_writes import VectorInserter
 store = Store(sys.argv[1])
 table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 4, {})
 print(flush=True)
 sys.stdin.read()
 for start in range(0, 300, 10):
     ids = [f"{sys.argv[2]}{i}" for i in range(start, start + 10)]
-    insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((10, 4), dtype=np.float32))
+    rows = VectorInserter(store.database, table, ids, [i.encode().ljust(16) for i in ids])
+    rows.insert(ids, np.ones((10, 4), dtype=np.float32))
     store.database.optimize(table.name)
 """
 

@@ -21,10 +21,10 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store import Store
 from histokit.store.care import collect_garbage
 from histokit.store.database import Database
-from histokit.store.vector_writes import VectorInserter, insert_vectors
+from histokit.store.vector_writes import VectorInserter
 from histokit.store.vectors import FeatureTable
 from histokit.store.verify import verify
-from tests.toy import make_store
+from tests.toy import insert_vectors, make_store
 
 WIDTH = 4
 IDS = [f"s{i:03d}" for i in range(60)]

@@ -24,10 +24,10 @@ from histokit.store.fingerprints import content_digest, row_key, spec_difference
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS
 from histokit.store.split_records import split_rows
 from histokit.store.vector_rows import finite_rows, row_checks
-from histokit.store.vector_writes import insert_vectors, stored_as
+from histokit.store.vector_writes import stored_as
 from histokit.store.vectors import read_vectors
 from tests.store.made import started_together
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
 
@@ -409,7 +409,7 @@ _INSERT = """
 import sys
 import numpy as np
 from histokit.store import Store
-from histokit.store.vector_writes import insert_vectors
+from histokit.store.vector_writes import VectorInserter
 store = Store(sys.argv[1])
 spec = {"backbone": "net", "layer": "l"}
 table = store.create_feature_table("d", spec, 4, {})
@@ -417,7 +417,8 @@ print(flush=True)
 sys.stdin.read()
 for start in range(0, 200, 20):
     ids = [f"s{i}" for i in range(start, start + 40)]
-    insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((40, 4), dtype=np.float32))
+    rows = VectorInserter(store.database, table, ids, [i.encode().ljust(16) for i in ids])
+    rows.insert(ids, np.ones((40, 4), dtype=np.float32))
 """
 
 

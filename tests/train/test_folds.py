@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from histokit.classifiers.solvers import gaps
-from histokit.protocol import elimination, elimination_paths, finished_parts
+from histokit.protocol import elimination_paths, finished_parts
 from histokit.store.records import PREDICTION_SCHEMA
 from histokit.store.unfinished import Unfinished
 from histokit.train import folds
@@ -21,9 +21,8 @@ WAYS = [
 
 
 @pytest.fixture
-def stores(tmp_path, monkeypatch):
+def stores(tmp_path, monkeypatch, few_trees):
     """Two equal stores; every fold is worth keeping, and selections are made by few trees."""
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
     monkeypatch.setattr(folds, "_WORTH_KEEPING", -1.0)
     samples, X = make_samples(slides=4)
     return [make_store(tmp_path / name, samples, {"last": X}) for name in ("one", "other")]

@@ -8,7 +8,6 @@ import pytest
 import histokit
 from histokit.errors import DataError, StoreError
 from histokit.features import feature_store
-from histokit.protocol import elimination
 from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.train.question import identify
@@ -68,8 +67,7 @@ def test_the_id_of_a_chosen_run_follows_from_those_it_is_chosen_from(tmp_path, u
     assert identify(stores[0], "toy", "net/each", choose="test", **SVM)[-1] not in ids
 
 
-def test_the_id_of_a_selection_and_of_a_run_on_it(tmp_path, unread, monkeypatch):
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
+def test_the_id_of_a_selection_and_of_a_run_on_it(tmp_path, unread, few_trees):
     samples, X = make_samples()
     toy = make_store(tmp_path / "store", samples, {"last": X})
     question = {"inner_folds": 2, "seed": 1}

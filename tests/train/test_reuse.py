@@ -8,7 +8,6 @@ import pytest
 from histokit import split
 from histokit.errors import ExitCode, LeakageError
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol import elimination
 from histokit.select.select import select
 from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
@@ -16,14 +15,10 @@ from histokit.train.train import train
 from tests.cli.command_line import CommandLine
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FAST = {"grid": {"k": "1"}}
 QUICK = {"step": 0.5, "inner_folds": 2}
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch):
-    """Five trees in place of a hundred."""
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
 
 
 @pytest.fixture

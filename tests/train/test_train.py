@@ -11,7 +11,6 @@ from sklearn.svm import LinearSVC
 import histokit as library
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.features import FeatureSet
-from histokit.protocol import elimination
 from histokit.protocol.outer_folds import OuterFold
 from histokit.protocol.splits import make_split
 from histokit.select.select import select
@@ -21,13 +20,9 @@ from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FAST = {"grid": {"C": "1e-2,1"}, "inner_folds": 3}
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch):
-    """Five trees in place of a hundred."""
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
 
 
 @pytest.fixture

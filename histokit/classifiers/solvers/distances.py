@@ -8,11 +8,13 @@ a constant one for the correlation. The Bray-Curtis distance is scikit-learn's: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from histokit.classifiers.solvers.common import blocks
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -93,6 +95,36 @@ class NearestSamples:
         length = np.sqrt(_squares(rows))
         rows /= np.where(length > 0, length, 1.0)[:, None]
         return rows
+
+
+def nearest_by_distance(
+    X: NDArray[np.floating], train: Rows, test: Rows, settings: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[slice, Rows, list[tuple[int, int]]]]:
+    """Seek the nearest training rows of test rows, once for all settings that share a distance.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    train, test : arrays of int
+    settings : sequence of dict
+        ``k`` and ``metric`` of each.
+
+    Yields
+    ------
+    part : slice
+        Of the test rows.
+    nearest : (part, largest k) array of int
+        Places in `train`, in order.
+    asked : list of (setting, k)
+        The settings of this distance; k is never more than there are training rows.
+    """
+    by_metric: dict[str, list[tuple[int, int]]] = {}
+    for place, setting in enumerate(settings):
+        by_metric.setdefault(setting["metric"], []).append((place, min(setting["k"], len(train))))
+    for metric, asked in by_metric.items():
+        samples, most = NearestSamples(X[train], metric), max(k for _, k in asked)
+        for part in blocks(len(test), len(train)):
+            yield part, samples.nearest(X[test[part]], most), asked
 
 
 def _pairwise(rows: Floats, samples: Floats, name: str) -> Floats:

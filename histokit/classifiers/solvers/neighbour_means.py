@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.solvers.common import Folds, Scored, blocks, mean_of_rows
-from histokit.classifiers.solvers.distances import NearestSamples
+from histokit.classifiers.solvers.common import Folds, Scored, mean_of_rows
+from histokit.classifiers.solvers.distances import nearest_by_distance
 
 
 def cross_scores(
@@ -44,19 +44,12 @@ def cross_scores(
     converged : bool
         Always true.
     """
-    most: dict[str, int] = {}
-    for setting in settings:
-        most[setting["metric"]] = max(setting["k"], most.get(setting["metric"], 1))
     for number, (train, test) in enumerate(folds):
         found = np.empty((len(settings), len(test), 1))
         known = y[train]
-        for metric, count in most.items():
-            samples = NearestSamples(X[train], metric)
-            for part in blocks(len(test), len(train)):
-                ordered = known[samples.nearest(X[test[part]], min(count, len(train)))]
-                for place, setting in enumerate(settings):
-                    if setting["metric"] == metric:
-                        found[place, part, 0] = mean_of_rows(ordered[:, : setting["k"]])
+        for part, nearest, asked in nearest_by_distance(X, train, test, settings):
+            for place, k in asked:
+                found[place, part, 0] = mean_of_rows(known[nearest[:, :k]])
         for place, one in enumerate(found):
             yield number, place, one, True
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.solvers.common import Folds, Scored, blocks, spread
-from histokit.classifiers.solvers.distances import NearestSamples
+from histokit.classifiers.solvers.common import Folds, Scored, spread
+from histokit.classifiers.solvers.distances import nearest_by_distance
 
 
 def cross_scores(
@@ -49,21 +49,14 @@ def cross_scores(
     converged : bool
         Always true.
     """
-    most: dict[str, int] = {}
-    for setting in settings:
-        most[setting["metric"]] = max(setting["k"], most.get(setting["metric"], 1))
     for number, (train, test) in enumerate(folds):
         known, codes = np.unique(y[train], return_inverse=True)
         belongs = np.eye(len(known), dtype=np.intp)[codes]
         found = np.empty((len(settings), len(test), len(known)))
-        for metric, count in most.items():
-            samples = NearestSamples(X[train], metric)
-            for part in blocks(len(test), len(train)):
-                votes = belongs[samples.nearest(X[test[part]], min(count, len(train)))].cumsum(1)
-                for place, setting in enumerate(settings):
-                    if setting["metric"] == metric:
-                        k = min(setting["k"], len(train))
-                        found[place, part] = votes[:, k - 1] / k
+        for part, nearest, asked in nearest_by_distance(X, train, test, settings):
+            votes = belongs[nearest].cumsum(1)
+            for place, k in asked:
+                found[place, part] = votes[:, k - 1] / k
         for place, one in enumerate(found):
             yield number, place, spread(one, known, classes, "probability"), True
 

@@ -67,7 +67,7 @@ def cross_scores(
         Always true.
     """
     alphas = [float(setting["alpha"]) for setting in settings]
-    matrices = (Scatter if len(X) >= X.shape[1] else Gram)(X)
+    penalties = Penalties(X, alphas)
     for number, (train, test) in enumerate(folds):
         known = np.flatnonzero(np.bincount(y[train], minlength=classes))
         if len(known) == 1:
@@ -80,11 +80,8 @@ def cross_scores(
             targets = targets[:, 1:]
         mean = weights @ targets / weights.sum()
         targets -= mean
-        exact = Exact(X, train, weights, matrices.reach)
-        easy = [alpha for alpha in alphas if not exact.needed(alpha)]
-        quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
-        for setting, alpha in enumerate(alphas):
-            one = (exact.values(test, alpha, targets) if exact.needed(alpha) else next(quick)) + mean
+        for setting, values in enumerate(penalties.values(train, test, weights, targets)):
+            one = values + mean
             yield number, setting, spread(one[:, 0] if len(known) == 2 else one, known, classes, "decision"), True
 
 
@@ -129,6 +126,39 @@ def fit(
     estimator.coef_ = exact.coefficients(alpha, targets)
     estimator.intercept_ = mean - estimator.coef_ @ exact.middle
     return estimator
+
+
+class Penalties:
+    """Ridge regression with all penalties, from one matrix of products wherever that is exact enough.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    alphas : sequence of float
+    """
+
+    def __init__(self, X: NDArray[np.floating], alphas: Sequence[float]):
+        self._X, self._alphas = X, alphas
+        self._matrices = (Scatter if len(X) >= X.shape[1] else Gram)(X)
+
+    def values(
+        self, train: NDArray[np.intp], test: NDArray[np.intp], weights: Array, targets: Array
+    ) -> Iterator[Array]:
+        """Yield decision values less the intercept, (test rows, targets), of each penalty.
+
+        Parameters
+        ----------
+        train, test : (m,) arrays of int
+        weights : (m,) array
+            Of the training rows.
+        targets : (m, targets) array
+            Less their weighted means.
+        """
+        exact = Exact(self._X, train, weights, self._matrices.reach)
+        easy = [alpha for alpha in self._alphas if not exact.needed(alpha)]
+        quick = iter(self._matrices.scores(train, test, weights, targets, easy) if easy else ())
+        for alpha in self._alphas:
+            yield exact.values(test, alpha, targets) if exact.needed(alpha) else next(quick)
 
 
 class Exact:

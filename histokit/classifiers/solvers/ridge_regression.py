@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.solvers.common import Folds, Scored
-from histokit.classifiers.solvers.ridge import Exact, Gram, Scatter
+from histokit.classifiers.solvers.ridge import Exact, Penalties
 
 
 def cross_scores(
@@ -43,16 +43,11 @@ def cross_scores(
     converged : bool
         Always true.
     """
-    alphas = [float(setting["alpha"]) for setting in settings]
-    matrices = (Scatter if len(X) >= X.shape[1] else Gram)(X)
+    penalties = Penalties(X, [float(setting["alpha"]) for setting in settings])
     for number, (train, test) in enumerate(folds):
         weights, mean = np.ones(len(train)), y[train].mean()
         targets = (y[train] - mean)[:, None]
-        exact = Exact(X, train, weights, matrices.reach)
-        easy = [alpha for alpha in alphas if not exact.needed(alpha)]
-        quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
-        for setting, alpha in enumerate(alphas):
-            one = exact.values(test, alpha, targets) if exact.needed(alpha) else next(quick)
+        for setting, one in enumerate(penalties.values(train, test, weights, targets)):
             yield number, setting, mean + one, True
 
 
