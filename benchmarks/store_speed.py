@@ -17,7 +17,7 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord
 from histokit.store.care import collect_garbage, compact
 from histokit.store.records import FILE_SCHEMA, IMPORT_PLUGIN, SAMPLE_FIELDS
-from histokit.store.vector_writes import insert_vectors
+from histokit.store.vector_writes import VectorInserter
 
 DATASET, ADDRESS = "made-up", "net/layer"
 #: As the extraction writes.
@@ -55,7 +55,7 @@ def fill(folder: Path, X: Matrix, dtype: str) -> FeatureStore:
     table = store.create_feature_table(DATASET, spec, X.shape[1], {})
     for start in range(0, len(X), _ROWS_AT_ONCE):
         here = slice(start, start + _ROWS_AT_ONCE)
-        insert_vectors(store.database, table, names[here], contents[here], X[here])
+        VectorInserter(store.database, table, names[here], contents[here]).insert(names[here], X[here])
     store.database.optimize(table.name)
     return store
 
