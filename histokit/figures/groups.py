@@ -12,6 +12,7 @@ from histokit.figures.lettering import drawable, in_legend, line_height, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet, open_frame
+from histokit.layout import natural
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -136,7 +137,7 @@ def _colours(document: dict[str, Any]) -> dict[str, str]:
     if len(there) > len(COLOURS):
         kept = {name for name, _ in total.most_common(len(COLOURS) - 1)}
         there = [name for name in there if name in kept]
-    return dict(zip(there, COLOURS, strict=False))
+    return dict(zip(natural(there), COLOURS, strict=False))
 
 
 def _legend_below(axis: Any) -> None:

@@ -21,6 +21,7 @@ from histokit.figures.lettering import (
 from histokit.figures.numbers import COLOURS, drawn_points
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet, open_frame
+from histokit.layout import natural
 
 #: Shapes, so that more kinds than colours can be told apart; and how many kinds are at most.
 _MARKERS = "osD^vPX*"
@@ -93,7 +94,7 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
         return {}
     often = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST]
     key: dict[str, tuple[str | None, dict[str, Any]]] = {}
-    often.sort(key=_order)
+    often = _ordered(often)
     shown = shortened_names([drawable(name) for name in often], _LETTERS)
     for place, (name, short) in enumerate(zip(often, shown, strict=True)):
         looks = {**_POINT, "color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
@@ -106,10 +107,10 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
     return key
 
 
-def _order(name: str) -> tuple[bool, float, str]:
-    """Numbers by their size, and before names."""
-    number = re.fullmatch(r"-?\d+(?:\.\d+)?", name)
-    return number is None, float(name) if number else 0.0, name
+def _ordered(names: list[str]) -> list[str]:
+    """Return numbers by their size, and behind them names as people count."""
+    numbers = {name for name in names if re.fullmatch(r"-?\d+(?:\.\d+)?", name)}
+    return [*sorted(numbers, key=lambda name: (float(name), name)), *natural(sorted(set(names) - numbers))]
 
 
 def _free(label: str, taken: dict[str, Any]) -> str:

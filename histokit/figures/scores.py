@@ -246,8 +246,9 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label=f"95 % interval{mark}")
     base = evaluation["baseline"]
     if base.get(metric) is not None:
-        guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        said = f"always {guess} {score_text(base[metric], metric)}"
+        guess = f"{base['value']:.4g}" if "value" in base else drawable(base["class"])
+        # A class that ends with a digit stands apart from the score.
+        said = f"always {guess}{':' if guess[-1:].isdigit() else ''} {score_text(base[metric], metric)}"
         axis.axhline(base[metric], color="grey", linestyle=":", label=said)
     if metric in ERRORS:
         axis.set_ylim(bottom=0)

@@ -17,7 +17,7 @@ from histokit.features.export import open_for_export
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.finite import check_finite
 from histokit.features.sample_columns import flat
-from histokit.layout import Sheet
+from histokit.layout import Sheet, natural
 from histokit.notebooks import InNotebooks
 from histokit.protocol.labelled_features import left_out
 from histokit.ranges import check_ranges
@@ -142,7 +142,8 @@ class ScatterPlot(InNotebooks):
             for place, value in enumerate(values):
                 places.setdefault(value, []).append(place)
             rows = []
-            for value, own in sorted(places.items(), key=lambda pair: (-len(pair[1]), str(pair[0]))):
+            order = {value: place for place, value in enumerate(natural(sorted(v for v in places if v is not None)))}
+            for value, own in sorted(places.items(), key=lambda pair: (-len(pair[1]), order.get(pair[0], len(order)))):
                 middle, spread = self.points[own].mean(0).tolist(), self.points[own].std(0).tolist()
                 rows.append(["none" if value is None else value, len(own), *middle, *spread])
             names = [name, "samples", "mean x", "mean y", "std x", "std y"]

@@ -91,6 +91,12 @@ def test_the_groups_of_many_runs_have_a_limit_and_tell_it(empty):
     assert sheet.get_supxlabel().startswith(f"The first {drawn} of 40 runs and levels are drawn;")
 
 
+def test_classes_with_numbers_stand_as_people_count(empty):
+    rows = [sample(i, true, "a", "xxy"[i]) for i, true in enumerate(["c10", "c2", "c9"])]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("c10", "c2", "c9")), views="groups")
+    assert [text.get_text() for text in axes_of(found)[1].get_legend().get_texts()] == ["c2", "c9", "c10"]
+
+
 def axes_of(found):
     return draw_groups(found).subfigs[0].axes
 

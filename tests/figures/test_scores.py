@@ -109,6 +109,12 @@ def test_each_fold_has_its_bar(empty):
     ]
 
 
+def test_a_class_that_is_a_number_stands_apart_from_its_score(empty):
+    rows = [(0, "1", "0", -1.0, "P"), (0, "2", "0", -1.0, "P"), (0, "3", "1", 1.0, "Q")]
+    _, axis = draw_scores(evaluate(empty, save_run(empty, rows, classes=("0", "1")))).axes
+    assert "always 0: 0.667" in levels(axis)
+
+
 def test_the_metric_that_is_asked_for_is_drawn(empty):
     (found,) = evaluate(empty, save_counts(empty), metric="balanced_accuracy")
     _, axis = draw_scores(found).axes

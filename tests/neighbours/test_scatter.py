@@ -157,6 +157,16 @@ def test_many_kinds_have_colours_and_shapes_of_their_own(tmp_path):
     assert min(edge.y0 for edge in edges) >= 0
 
 
+def test_names_with_numbers_stand_as_people_count(tmp_path):
+    samples, X = make_samples(8)
+    samples["label"] = ["c10", "c9", "c2", None] * 2
+    found = scatter(make_store(tmp_path / "s", samples, {"last": X}), "toy", "net/last")
+    (sheet,) = found.sheets()
+    assert [row[0] for row in sheet.rows] == ["c2", "c9", "c10", "none"]
+    (axis,) = draw_scatter(found).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["c2 (2)", "c9 (2)", "c10 (2)", "none (2)"]
+
+
 def test_samples_without_labels_are_of_one_kind(tmp_path):
     samples, X = make_samples(6)
     store = make_store(tmp_path / "s", {**samples, "label": [None] * 6}, {"last": X})

@@ -195,7 +195,8 @@ class Slides(Dataset):
         if not any_tile:
             raise DataError(
                 f"No slide in {str(self.root)!r} gives a tile. {'. '.join(remarks[:3])}.",
-                next="Check the options: tissue=none takes all tiles, min_tissue=0 those with any tissue.",
+                next="Check the options: mpp is to be that of the slides or coarser, tissue=none takes all tiles, "
+                "min_tissue=0 those with any tissue.",
             )
         require_labels(labels, self.positive, self.classes)
         self.warnings.extend([*remarks, *groups.remarks()])
