@@ -104,7 +104,9 @@ class _Shared:
 
     def changes(self, run: RunRecord, rows: pa.Table, samples: str) -> tuple[Change, ...]:
         """Return what is otherwise now in the samples of a run, looked up once for runs on the same ones."""
-        key = (run.dataset, run.parameters.get("target"), run.group, run.numbers, run.predicted, samples)
+        units = repr(rows.select(["id", "levels"]).to_pylist()).encode() if run.levels else b""
+        target = run.parameters.get("target")
+        key = (run.dataset, target, run.group, run.numbers, run.predicted, samples, run.levels, digest_bytes(units))
         if key not in self._changes:
             self._changes[key] = tuple(changes_since(self._store, run, rows))
         return self._changes[key]

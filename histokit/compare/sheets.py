@@ -49,21 +49,31 @@ def score_sheets(found: Comparison) -> Iterator[Sheet]:
 
 
 def shown_methods(found: Comparison) -> list[dict[str, Any]]:
-    """Return the methods that the tables show: all of them, or of many the best ones of all columns or of any one."""
+    """Return the methods that the tables show: all of them, or of many the best ones, with the best of each column."""
     if len(found.methods) <= _METHODS:
         return found.methods
     last = len(found.methods) + 1
     best = [min((cell["place"] or last for cell in m["cells"].values()), default=last) for m in found.methods]
     # Where there are ranks, those that have one stand first, the best of them on top.
     order = range(last - 1) if found.ranking else sorted(range(last - 1), key=best.__getitem__)
-    kept = sorted(list(order)[:_BEST])
-    return [found.methods[place] for place in kept]
+    kept, first = set(list(order)[:_BEST]), set(_best_methods(found).values())
+    return [method for place, method in enumerate(found.methods) if place in kept or method["method"] in first]
+
+
+def _best_methods(found: Comparison) -> dict[str, str]:
+    """Return the best method of each column, by the names of columns; of equal ones the first."""
+    best: dict[str, str] = {}
+    for method in found.methods:
+        for name, cell in method["cells"].items():
+            if cell["place"] == 1:
+                best.setdefault(name, method["method"])
+    return best
 
 
 def _left_out(found: Comparison) -> str:
     """Return how many methods the tables show, where these are not all."""
     few = len(found.methods) > _METHODS
-    return f"; the best {_BEST} of {len(found.methods):,} methods (all: --json)" if few else ""
+    return f"; the best {len(shown_methods(found))} of {len(found.methods):,} methods (all: --json)" if few else ""
 
 
 def _scores(found: Comparison) -> Sheet:
@@ -154,11 +164,7 @@ def hidden_rows(found: Comparison) -> str:
 
 def _from_best(found: Comparison) -> list[dict[str, Any]]:
     """Return the pairs of the best method of each column with the others that are shown."""
-    best: dict[str, str] = {}
-    for method in found.methods:
-        for name, cell in method["cells"].items():
-            if cell["place"] == 1:
-                best.setdefault(name, method["method"])
+    best = _best_methods(found)
     others = {method["method"] for method in shown_methods(found)}
     pairs = (pair if pair["first"] == best[pair["column"]] else _turned(pair) for pair in found.pairs.of(best))
     return [pair for pair in pairs if pair["second"] in others]

@@ -170,6 +170,21 @@ def test_of_very_many_methods_the_best_are_shown_and_told_of(empty):
     assert "methods" not in few["D0,"].title
 
 
+def test_the_best_method_of_a_column_is_shown_whatever_its_rank(empty):
+    # The best on the second column is the worst on all others; that of the third has no score on these.
+    entries = [
+        (make_record(f"D{column}", address=f"net/layer{i:03}"), 0.95 if (i, column) == (0, 1) else 0.1 + 0.8 * i / 110)
+        for column in range(3)
+        for i in range(110)
+    ]
+    entries.append((make_record("D2", address="net/alone"), 0.99))
+    listed = sheets(compare_scores(with_scores(empty, entries)))
+    assert "; the best 52 of 111 methods (all: --json)" in listed["scores:"].title
+    rows = by_head(listed["scores:"])
+    best = [[row["method"] for row in rows if "(1)" in str(row[head])] for head in list(rows[0])[1:4]]
+    assert best == [["net/layer109"], ["net/layer000"], ["net/alone"]]
+
+
 def test_of_many_methods_that_are_not_told_apart_the_ends_are_named(empty):
     found = many(empty, 30, columns=6)
     (nemenyi,) = [sheet for sheet in comparison_sheets(found) if sheet.title.startswith("Nemenyi")]

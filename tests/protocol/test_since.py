@@ -77,6 +77,40 @@ def test_a_comparison_tells_which_runs_are_of_other_data(
     assert new.id not in told
 
 
+def test_a_report_of_several_runs_tells_once_of_other_data(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, run = trained
+    (other,) = histokit.train(store, "d", "texture/stain", "knn", grid={"k": 3}, split="leave-one-group-out")
+    draw(tmp_path / "images", 1, 6)
+    ingest(store, tmp_path / "images")
+    for runs in ([run], [run, other.id]):
+        made = histokit.report(store, runs, out=tmp_path / "r.html", bootstrap=5)
+        (told,) = [note for note in made.notes if "ingested again" in note]
+        assert all(each in told for each in runs)
+
+
+def test_a_comparison_tells_the_units_of_each_run_apart(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, _ = trained
+    wells = [f"w{number // 4}" for number in range(16)]
+    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number", "levels": "well"}
+    options |= {"group": "patient"}
+    runs = []
+    for k in (1, 3):
+        wells[3] = f"w{k}"
+        rows = [f"{n},{'ab'[n % 2]},p{n % 4},{wells[n]}" for n in range(16)]
+        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient,well", *rows]))
+        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
+        runs += histokit.train(store, "d", "texture/stain", "knn", grid={"k": k}, split="leave-one-group-out", seed=k)
+    old, new = (run.id for run in runs)
+    for order in ([old, new], [new, old]):
+        text = said(store, capsys, "compare", *order, "--bootstrap", "5")
+        (told,) = [part for part in text.split("warning: ") if "ingested again" in part]
+        assert f"since the run {old}, and 1 of its samples has another well now" in told
+
+
 def test_other_classes_and_groups_of_the_same_images_are_told(
     trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
 ) -> None:
