@@ -11,6 +11,7 @@ from torch import Tensor
 
 from histokit.features.images import Images
 from histokit.networks.devices import free_device_memory
+from histokit.networks.failures import free_memory
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.chunks import ChunkReader
@@ -38,7 +39,11 @@ class TrainingImages:
 
     def __init__(self, images: Images, transform: Transform, workers: int | None = None, limit: int | None = None):
         self._images, self._transform, self._workers = images, transform, workers
-        self._limit = free_device_memory(transform.device) // _SHARE if limit is None else limit
+        if limit is None:
+            # What the training before this one held, torch keeps for later, and others is what it would seem to be.
+            free_memory(transform.device)
+            limit = free_device_memory(transform.device) // _SHARE
+        self._limit = limit
         self._held: dict[int, Tensor] = {}
         self._bytes = 0
         #: Row → why its image cannot be read.

@@ -94,7 +94,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back the memory of what failed; to be called where its exception is gone, which holds all that was there."""
+    """Give back the memory of what failed or is done; an exception, which holds all that was there, has to be gone."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
