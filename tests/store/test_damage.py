@@ -24,6 +24,7 @@ from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA
 from histokit.store.repair import repair
 from histokit.store.split_records import split_rows
 from histokit.store.verify import verify
+from tests.evaluate.made_up_numbers import save_numbers
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store
 
@@ -263,6 +264,19 @@ def test_a_repair_puts_aside_what_is_damaged_and_keeps_the_rest(toy: FeatureStor
     (log,) = (toy.uri / DAMAGED).rglob("runs.jsonl")
     assert [json.loads(line).get("id") for line in log.read_text().splitlines()] == ["x", "abcd1234"]
     assert repair(mended).ok
+
+
+def test_a_repair_leaves_runs_of_classes_and_of_numbers_beside_a_damaged_one(toy: FeatureStore) -> None:
+    numbers = save_numbers(toy, [(0, "s0", 1.5, 1.0, None), (0, "s1", 2.5, 2.0, None)], kind="predict")
+    for run in ("ffff0000", "eeee0000"):
+        toy.save_run(*a_run(run), b"model")
+    toy.database.delete("models", f"run = '{toy.run('eeee0000').key}'")
+    kept = {run: toy.predictions(run) for run in (numbers, "ffff0000")}
+    damaged = repair(Store(toy.uri)).findings
+    assert [finding for finding in damaged if "eeee0000" not in finding.what] == []
+    mended = Store(toy.uri)
+    assert {run.id for run in mended.runs()} == {"abcd1234", *kept}
+    assert all(mended.predictions(run).equals(rows) for run, rows in kept.items())
 
 
 @pytest.mark.parametrize("damaged", ["toy", "zoo"])
