@@ -56,7 +56,9 @@ class OtherProcess:
     def end(self) -> None:
         """End the process, whatever it is doing, and those that a plugin started in it."""
         self.connection.close()
-        self._end_others()
+        if self.process.returncode is None:
+            # Of one that was waited for, the number may be another's by now, with all that follow it.
+            self._end_others()
         self.process.kill()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE)

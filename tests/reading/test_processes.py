@@ -26,6 +26,7 @@ import histokit
 from histokit.errors import PluginError
 from histokit.features import FeatureStore
 from histokit.finetune import pixels
+from histokit.ingest import digest_process
 from histokit.plugin.manager import registry
 from histokit.plugin.testing import added_plugin
 from histokit.reading import chunks, other_process, processes
@@ -476,6 +477,16 @@ def test_what_a_plugin_starts_in_a_process_ends_with_it(store: FeatureStore, odd
     numbers = [int(number) for number in children.read_text().split()]
     assert len(numbers) == 3
     _wait_until_gone(numbers)
+
+
+def test_the_number_of_a_process_that_was_waited_for_may_be_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = other_process.OtherProcess(digest_process.__name__)
+    process.process.kill()
+    assert process.cause().startswith("SIGKILL")
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda number, _: ended.append(number))
+    process.end()
+    assert ended == []
 
 
 def _kill_all(children: Path) -> None:
