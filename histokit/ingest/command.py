@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
-from histokit.errors import counted, did_you_mean, some
+from histokit.errors import counted, some
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def _label_hint(record: DatasetRecord) -> str:
     """Return how data without a label are given some."""
     pattern = str(record.options.get("pattern") or "")
     if pattern and not record.options.get("labels"):
-        fields = [name for name in record.columns if f"{{{name}}}" in pattern]
-        meant = next((name for name in fields if did_you_mean(name, _LABELS)), None)
+        fields = [name for name in record.columns if f"{{{name}}}" in pattern and name != record.options.get("group")]
+        # Nearer than a mistyped word: {plate} and {case} are what they say.
+        meant = next((name for name in fields if get_close_matches(name.lower(), _LABELS, 1, 0.75)), None)
         return f"; {{label}} in the pattern says the class{f', in the place of {{{meant}}}?' if meant else ''}"
     return _option(record, "label", "; give them with {}")
 

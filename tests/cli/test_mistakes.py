@@ -76,6 +76,7 @@ def test_an_option_of_a_dataset_without_its_o_is_told(histokit, images):
     [
         ("class", "no label 24; {label} in the pattern says the class, in the place of {class}?"),
         ("lable", "no label 24; {label} in the pattern says the class, in the place of {lable}?"),
+        ("plate", "no label 24; {label} in the pattern says the class)"),
         ("x", "no label 24; {label} in the pattern says the class)"),
     ],
 )
