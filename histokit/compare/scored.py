@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histokit.compare.resampled import resample_areas, resample_counts, resample_numbers
@@ -104,9 +105,10 @@ class _Shared:
 
     def changes(self, run: RunRecord, rows: pa.Table, samples: str) -> tuple[Change, ...]:
         """Return what is otherwise now in the samples of a run, looked up once for runs on the same ones."""
-        units = repr(rows.select(["id", "levels"]).to_pylist()).encode() if run.levels else b""
+        units = [rows.column("id"), pc.list_flatten(rows.column("levels"))] if run.levels else []
+        there = digest_bytes(*(repr(column.to_pylist()).encode() for column in units))
         target = run.parameters.get("target")
-        key = (run.dataset, target, run.group, run.numbers, run.predicted, samples, run.levels, digest_bytes(units))
+        key = (run.dataset, target, run.group, run.numbers, run.predicted, samples, run.levels, there)
         if key not in self._changes:
             self._changes[key] = tuple(changes_since(self._store, run, rows))
         return self._changes[key]
