@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from histokit.errors import HistokitError, StoreError
+from histokit.errors import HistokitError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_set import Part
 from histokit.features.images import Images, all_images, check_readable, open_images
@@ -89,10 +89,11 @@ def _features(
     tables = [FeatureTable(f["name"], dataset, f["spec"], f["width"], f["info"]) for f in described]
     options = (running, allow_missing, progress)
     # The folder knows a file of weights by its name alone, the store by its place.
-    known = {table.fingerprint: table for table in sorted(store.feature_tables(), key=_is_there)}
+    local = {table.fingerprint for facts, table in zip(described, tables, strict=True) if facts["local"]}
+    placed = sorted((table for table in store.feature_tables() if table.fingerprint in local), key=_is_there)
+    known = {table.fingerprint: table for table in placed}
     here = [replace(known.get(table.fingerprint, table), dataset=dataset) for table in tables]
-    placed = all(not f["local"] or t.fingerprint in known for f, t in zip(described, tables, strict=True))
-    if placed and _made_here(store, dataset, here):
+    if known.keys() == local and _made_here(store, dataset, here):
         return extracted_features(store, model.run, dataset, here, *options)
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in tables)
     if _all_stored(store, dataset, address):
@@ -108,7 +109,7 @@ def _is_there(table: FeatureTable) -> bool:
 def _all_stored(store: FeatureStore, dataset: str, address: str) -> bool:
     try:
         store.features(dataset, address, outline=True)
-    except StoreError:
+    except HistokitError:
         return False
     return True
 

@@ -259,6 +259,36 @@ def test_stored_features_of_a_weights_file_are_not_computed_again(
         histokit.predict(data, folder, "f", device="cpu")
 
 
+def test_weights_that_have_a_name_are_sought_by_it_whatever_else_the_store_holds(
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    from safetensors.torch import save_file as save_torch
+
+    name = "timm:test_vit"
+    weights = tmp_path / "weights" / "timm.test_vit.safetensors"
+    weights.parent.mkdir()
+    save_torch(timm.create_model("test_vit").state_dict(), weights)
+    file = shutil.copy(weights, tmp_path / "mine.safetensors")
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
+    histokit.extract(data, "d", name, layers="last", workers=0)
+    (run,) = histokit.train(data, "d", f"{name}/last", "knn", split="half", grid={"k": "1"})
+    folder = str(histokit.export_model(data, run.id, tmp_path / "m"))
+    other = open_store(tmp_path / "other")
+    for dataset in ("e", "f"):
+        options = {"pattern": "{label}/*.png"}
+        histokit.ingest(other, "folder", images / f"p{1 + (dataset == 'f')}", name=dataset, options=options)
+    histokit.extract(other, "f", name, layers="last", weights=str(file), workers=0)
+    assert {table.fingerprint for table in other.feature_tables()} == {run.features[0]["fingerprint"]}
+    Path(file).unlink()
+    vectors = tmp_path / "vectors.csv"
+    rows = [f"{sample},1" for sample in other.samples("e", ["id"])["id"].to_pylist()]
+    vectors.write_text("\n".join(["id,x", *rows]))
+    histokit.import_features(other, "e", vectors, name="mine", version="1")
+    monkeypatch.setattr("histokit.study.predict_by_folder._direct", lambda *_: 1 / 0)
+    histokit.predict(other, folder, "e", device="cpu")
+
+
 def test_the_description_and_the_card_tell_what_it_is(data: FeatureStore, tmp_path: Path) -> None:
     run = a_classifier(data)
     folder = histokit.export_model(data, run.id, tmp_path / "model")
