@@ -200,7 +200,7 @@ def test_what_is_piped_is_as_wide_as_it_must_be(hard, monkeypatch):
     assert len(lines) == 2 + 6
     assert len(lines[1].strip()) == max(map(len, lines)) - 1
     listed = hard.ok("list", "datasets").out
-    assert f"40 classes: {CLASSES[0]} 2, {CLASSES[1]} 2, {CLASSES[2]} 2, …  " in listed
+    assert f"40 classes: {CLASSES[0]}: 2, {CLASSES[1]}: 2, {CLASSES[2]}: 2, …  " in listed
     assert "normal 4, tumour 4" in listed
     labels = {d["name"]: d["labels"] for d in hard.ok("list", "datasets", "--json").document["datasets"]}
     assert list(labels[MANY]) == CLASSES
