@@ -77,7 +77,8 @@ def extract(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     batch_size : int, optional
-        Rows of each forward pass; by network and device where not given.
+        Rows of each forward pass; by network and device where not given. Another number changes the last bits of
+        vectors, as does half of a batch where the device has too little memory for the whole.
     workers : int, optional
         Processes that read images; 0 reads them in this one. Where not given, threads do as long as they keep up with
         the networks, and processes from then on, as many as there are cores.

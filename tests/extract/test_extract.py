@@ -197,7 +197,7 @@ def test_a_size_that_would_change_nothing_is_refused(store: FeatureStore, images
 
 
 @pytest.mark.usefixtures("tiny")
-def test_batch_size_and_order_change_no_bit(store: FeatureStore, images: Path, tmp_path: Path) -> None:
+def test_companions_in_a_batch_and_order_change_no_bit(store: FeatureStore, images: Path, tmp_path: Path) -> None:
     ingest(store, images)
     histokit.extract(store, "d", "tiny", batch_size=5)
     whole = store.features("d", "tiny/all").X
