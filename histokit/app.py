@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console, interruption, streams
+from histokit import console, interruption, options, streams
 from histokit.commands import CARE, LOOK, STEPS, Entry
 from histokit.compare import command as compare
 from histokit.errors import ExitCode, HistokitError, UsageError, not_of_histokit
@@ -107,7 +107,8 @@ def build_app(asked: str = "") -> typer.Typer:
         app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
     for group, name, function, panel in entries:
         register = groups[group].command(name or group, cls=Command, rich_help_panel=panel or None)
-        register(_with_common_options(function))
+        command = " ".join(dict.fromkeys(filter(None, (group, name))))
+        register(_with_common_options(function, command))
     return app
 
 
@@ -124,8 +125,9 @@ def _histokit(
         context.fail("Missing command.")
 
 
-def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
+def _with_common_options(function: Callable[..., None], called: str = "") -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True)
+    own = [p.replace(annotation=options.of_command(p.annotation, called)) for p in signature.parameters.values()]
     kind = inspect.Parameter.KEYWORD_ONLY
     defaults = {"store_": None}
     common = [inspect.Parameter(n, kind, annotation=a, default=defaults.get(n, False)) for n, a in _COMMON.items()]
@@ -140,8 +142,8 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
                 setattr(console.state, name.rstrip("_"), value)
         function(*args, **kwargs)
 
-    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
+    command.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
     return command
 
 

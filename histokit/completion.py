@@ -26,6 +26,11 @@ def _offers(read: Callable[[Any], Iterable[str]]) -> Offers:
     return complete
 
 
+def words(known: Iterable[str]) -> Offers:
+    """Return what offers these words."""
+    return _offers(lambda _: known)
+
+
 def _store(ctx: Any) -> FeatureStore:
     from histokit.features import open_store
 
@@ -70,6 +75,14 @@ def _splits(ctx: Any) -> Iterable[str]:
     return [*_NAMED_SPLITS, *(split for name in datasets for split in store.split_headers(name))]
 
 
+def _figures(ctx: Any) -> Iterable[str]:
+    from histokit.figures import figures_of
+
+    # Behind a name, the shell goes on with files.
+    known = list(figures_of(ctx.command_path.partition(" ")[2]))
+    return [f"{name}:" for name in known] if len(known) > 1 else []
+
+
 datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
 runs = _offers(lambda ctx: _store(ctx).ids("runs"))
 selections = _offers(lambda ctx: _store(ctx).ids("selections"))
@@ -80,5 +93,6 @@ backbones = _offers(lambda ctx: _registry().backbones)
 dataset_plugins = _offers(lambda ctx: _registry().datasets)
 classifiers = _offers(lambda _: _classifiers())
 metrics = _offers(lambda _: _metrics())
-plugins = _offers(lambda ctx: [*_registry().datasets, *_registry().backbones])
+plugins = _offers(lambda ctx: [*_registry().datasets, *_registry().backbones, *_registry().readers])
+figures = _offers(_figures)
 presets = _offers(lambda ctx: _registry().presets)

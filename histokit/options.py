@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+import re
+from copy import copy
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
 from histokit import completion
 from histokit.ranges import LIMITS
+
+#: Of those between which a metavar has a bar, what is meant as it stands: ``NAME`` is not.
+_WORD = re.compile(r"[a-z][a-z0-9-]*")
 
 Asked = TypeVar("Asked", str | None, list[str] | None)
 
@@ -18,6 +23,36 @@ def _figure(context: typer.Context, asked: Asked) -> Asked:
 
     check_figure_of(context.command_path.partition(" ")[2], asked)
     return asked
+
+
+def of_command(annotation: Any, command: str) -> Any:
+    """Return how a parameter is declared for one command.
+
+    The help of ``--figure`` tells what that one draws; the words of which an option takes one are offered to the shell.
+    """
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kind, declared = get_args(annotation)
+    if annotation in (Figure, Figures):
+        return Annotated[kind, _drawing(declared, command)]
+    words = [word for word in str(declared.metavar or "").split("|") if _WORD.fullmatch(word)]
+    if not words or declared.autocompletion:
+        return annotation
+    option = copy(declared)
+    option.autocompletion = completion.words(words)
+    return Annotated[kind, option]
+
+
+def _drawing(declared: Any, command: str) -> Any:
+    from histokit.figures import figures_of
+
+    (first, shown), *others = figures_of(command).items()
+    named = ", ".join(f"{name} ({what})" for name, what in others)
+    again = "; may be repeated" if declared is get_args(Figures)[1] else ""
+    option = copy(declared)
+    option.help = f"Draw {shown}{f' ({first})' if named else ''} as .png, .svg or .pdf{again}."
+    option.help += f" By NAME: {named}." if named else ""
+    return option
 
 
 Dataset = Annotated[
@@ -81,16 +116,10 @@ Bootstrap = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
 Some = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"] | {"min": 1}, help="Only the first N.")]
-Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]
-Figures = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--figure",
-        metavar="[NAME:]FILE",
-        callback=_figure,
-        help="Draw it as .png, .svg or .pdf; may be repeated, with the NAME of a view.",
-    ),
-]
+_FIGURE: dict[str, Any] = {"callback": _figure, "autocompletion": completion.figures}
+#: Their help is that of each command, by `of_command`.
+Figure = Annotated[str | None, typer.Option(metavar="FILE", **_FIGURE)]
+Figures = Annotated[list[str] | None, typer.Option("--figure", metavar="[NAME:]FILE", **_FIGURE)]
 Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
 Weights = Annotated[str, typer.Option(metavar="W", help="pretrained, random, random:SEED, a file or a folder.")]
 Channels = Annotated[
@@ -109,6 +138,8 @@ Workers = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
+        metavar="N",
+        **LIMITS["batch_size"],
+        help="Rows of each forward pass; of others, vectors differ in last bits. [default: by network and device]",
     ),
 ]

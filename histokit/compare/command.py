@@ -50,8 +50,7 @@ def compare(
     """Compare methods over datasets.
 
     Scores with the best two marked, paired differences on equal splits, average ranks, and tests over datasets. Which
-    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds. --figure FILE
-    draws ranks or scores, labels:FILE scores against training groups, layers:FILE against depth.
+    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
     """
     from histokit.compare.compare import compare as run
     from histokit.compare.compare_options import CompareOptions

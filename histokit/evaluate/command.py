@@ -44,8 +44,7 @@ def evaluate(
     """Score the stored predictions of runs.
 
     Over all test samples, by class, by fold, and with --by for units such as slides or patients. Nothing is fitted
-    again. --figure FILE draws confusions and scores by fold, NAME:FILE a view, which --json then holds too: roc,
-    precision-recall, calibration or groups. Prints metrics.
+    again. A view that --figure draws by its NAME is in what --json prints, too. Prints metrics.
     """
     from histokit.evaluate.evaluate import evaluate as run
     from histokit.evaluate.views import VIEWS

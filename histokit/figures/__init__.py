@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         importance_figure,
     )
     from histokit.figures.sheet import check_figure
-    from histokit.figures.table import asked_figures, check_figure_of, draw_figure
+    from histokit.figures.table import asked_figures, check_figure_of, draw_figure, figures_of
     from histokit.figures.threshold_curves import draw_precision_recall, draw_roc, precision_recall_figure, roc_figure
     from histokit.figures.training import draw_training, training_figure
 else:
@@ -46,7 +46,7 @@ else:
             "importance_figure",
         ],
         "sheet": ["check_figure"],
-        "table": ["asked_figures", "check_figure_of", "draw_figure"],
+        "table": ["asked_figures", "check_figure_of", "draw_figure", "figures_of"],
         "threshold_curves": ["draw_precision_recall", "draw_roc", "precision_recall_figure", "roc_figure"],
         "training": ["draw_training", "training_figure"],
     }
@@ -79,6 +79,7 @@ __all__ = [
     "draw_scatter",
     "draw_scores",
     "draw_training",
+    "figures_of",
     "filters_figure",
     "groups_figure",
     "heat_maps_figure",

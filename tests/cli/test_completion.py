@@ -1,11 +1,24 @@
 """What the shell offers after the tab key."""
 
+import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 import histokit as library
+from histokit.classifiers.table import SOLVERS
+from histokit.classifiers.table import names as classifiers
+from histokit.errors import ExitCode
+from histokit.explain.activation_maximisation import FilterRecipe
+from histokit.features.normalisation import METHODS as NORMALISATIONS
+from histokit.features.slide_files import LAYOUTS
+from histokit.figures import figures_of, table
+from histokit.neighbours.neighbours import METRICS as NEIGHBOURS
+from histokit.neighbours.scatter import METHODS as SCATTER
+from histokit.networks.requests import ENGINES, PRECISIONS
+from histokit.select.select_options import METHODS as SELECT
 from tests.store.made import count_opened
 from tests.toy import make_samples, make_store
 
@@ -20,6 +33,7 @@ def complete(tmp_path, capsys, monkeypatch):
         monkeypatch.setenv("COMP_CWORD", str(len(f"histokit {words}".split(" ")) - 1))
         capsys.readouterr()
         assert cli.run([]) == 0
+        monkeypatch.delenv("_HISTOKIT_COMPLETE")
         return capsys.readouterr().out.split()
 
     return run
@@ -62,6 +76,57 @@ def test_nothing_is_offered_where_nothing_is_known(histokit, complete, tmp_path)
     assert complete("train ") == []
     assert complete("evaluate ") == []
     assert complete(f"--store {tmp_path} train ") == []
+
+
+def test_words_that_an_option_takes_are_offered(histokit, complete):
+    assert complete("extract d --engine o") == ["openvino"]
+    assert complete("extract d --layers ") == ["all", "last"]
+    assert complete("explain 12 --class ") == ["predicted", "true"]
+    assert complete("train d --channels ") == []
+
+
+def test_suffixes_of_readers_are_offered(histokit, complete):
+    assert complete("plugins check .pn") == [".png"]
+
+
+@pytest.mark.parametrize("command", ["compare", "evaluate 12", "select d"])
+def test_a_figure_is_offered_and_told_of_where_it_stands_in_the_table(histokit, complete, monkeypatch, command):
+    name = command.split()[0]
+    new = (name, "mountains", "scores as heights", "tests.figures.test_table:tell")
+    monkeypatch.setattr(table, "FIGURES", (*table.FIGURES, new))
+    assert complete(f"{command} --figure moun") == ["mountains:"]
+    shown = " ".join(histokit.ok(name, "--help").out.split())
+    assert all(f"{each} ({shows})" in shown for each, shows in list(figures_of(name).items())[1:])
+    assert "mountains (scores as heights)" in shown
+    refused = histokit.fails(*command.split(), "--figure", "mountain:a.png", code=ExitCode.USAGE).err
+    assert "Did you mean 'mountains'?" in refused
+
+
+def test_the_only_figure_of_a_command_is_told_of_and_needs_no_name(histokit, complete):
+    assert complete("curves 12 --figure c") == []
+    assert "Draw loss and metric by epoch as .png" in " ".join(histokit.ok("curves", "--help").out.split())
+
+
+#: Command, option, and the words that it takes.
+WORDS = [
+    ("export", "--layout", LAYOUTS),
+    ("extract", "--engine", ENGINES),
+    ("extract", "--precision", PRECISIONS),
+    ("finetune", "--precision", ["auto", *PRECISIONS]),
+    ("neighbours", "--metric", NEIGHBOURS),
+    ("scatter", "--method", SCATTER),
+    ("select", "--method", SELECT),
+    ("train", "--classifier", classifiers()),
+    ("train", "--normalise", NORMALISATIONS),
+    ("train", "--solver", SOLVERS),
+    ("explain filters", "--set", [each.name for each in fields(FilterRecipe)]),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "words"), WORDS)
+def test_the_help_tells_all_words_of_an_option(histokit, command, option, words):
+    told = histokit.ok(*command.split(), "--help").out.split(f"\n  {option} ")[1].split("\n  -")[0]
+    assert not [word for word in words if not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told)]
 
 
 def test_the_shell_gets_its_script():

@@ -9,11 +9,13 @@ from histokit.errors import UsageError
 from histokit.figures import check_figure_of, draw_figure, table
 from histokit.named_objects import named_object
 
+OTHER = ("evaluate", "other", "what it is given", "tests.figures.test_table:tell")
+
 
 @pytest.fixture
 def drawn(monkeypatch):
     """A second figure of ``evaluate``, which tells what it was given."""
-    monkeypatch.setattr(table, "FIGURES", (*table.FIGURES, ("evaluate", "other", "tests.figures.test_table:tell")))
+    monkeypatch.setattr(table, "FIGURES", (*table.FIGURES, OTHER))
 
 
 def tell(found, path):
@@ -22,7 +24,7 @@ def tell(found, path):
 
 @pytest.mark.parametrize("row", table.FIGURES, ids=lambda row: row[1])
 def test_every_row_is_of_a_command_and_can_be_drawn(row):
-    command, _, function = row
+    command, _, _, function = row
     assert command in {" ".join(filter(None, (group, name))) for group, name, *_ in COMMANDS}
     assert callable(named_object(function))
 
