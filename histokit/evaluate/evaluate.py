@@ -63,6 +63,8 @@ class Evaluation(InNotebooks):
         no name) and of the units of each level (``COLUMN:how``).
     views : dict
         View → its document, of those that were asked for; units of levels have theirs in `by`.
+    changed : list of str
+        Those of the notes that tell of data that were ingested again since the run; not in JSON a second time.
     """
 
     run: str
@@ -85,6 +87,7 @@ class Evaluation(InNotebooks):
     target_type: str = CLASS
     points: dict[str, Points] = field(default_factory=dict)
     views: dict[str, Any] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         value = self.metrics[self.metric]
@@ -115,7 +118,7 @@ class Evaluation(InNotebooks):
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-serialisable data, with views where there are any."""
         document = asdict(replace(self, points={}))
-        del document["points"]
+        del document["points"], document["changed"]
         if not self.views:
             del document["views"]
         return document
@@ -199,7 +202,8 @@ def _evaluate_one(
     by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)
     scaled = made.get("calibration", {}).get("temperature", {})
-    notes = [*frame.notes, *said, *absent_classes(frame), *changed_since(store, run, rows)]
+    changed = changed_since(store, run, rows)
+    notes = [*frame.notes, *said, *absent_classes(frame), *changed]
     notes += [scaled["note"]] if "note" in scaled else []
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
@@ -211,7 +215,7 @@ def _evaluate_one(
             "and macro metrics are of the others, or undefined, and the intervals of these are off"
         )
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
-    more: dict[str, Any] = {"target_type": target.type, "points": points, "views": made}
+    more: dict[str, Any] = {"target_type": target.type, "points": points, "views": made, "changed": changed}
     return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes, **more)
 
 

@@ -18,7 +18,8 @@ from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import creation_time, nested, versions_of
+from histokit.protocol.progress import nested
+from histokit.protocol.run_origin import creation_time, versions_of
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
 from histokit.store.records import CURVE_SCHEMA, RunRecord

@@ -10,7 +10,7 @@ from histokit.errors import counted
 from histokit.layout import number_text
 from histokit.models.model_folder import NETWORK
 from histokit.protocol.metrics import is_shown
-from histokit.protocol.progress import to_the_second
+from histokit.protocol.run_origin import to_the_second
 
 #: Licences, by the names that the hub has for them.
 _LICENCES = frozenset(

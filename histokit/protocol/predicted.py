@@ -16,7 +16,7 @@ from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import TOO_GOOD, samples_digest
 from histokit.protocol.predictions import as_text, scored_rows
-from histokit.protocol.progress import creation_time
+from histokit.protocol.run_origin import creation_time
 from histokit.protocol.targets import read_numbers
 from histokit.store import Store
 from histokit.store.records import RunRecord

@@ -1,12 +1,8 @@
-"""Progress of a known number of equal pieces, each of many small steps; times, also as words, and versions."""
+"""Progress of a known number of equal pieces, each of many small steps; durations in words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-
-from histokit import __version__
 
 #: In how many parts a step is told that may take minutes.
 PARTS = 100
@@ -72,18 +68,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def creation_time() -> str:
-    """Return the time of what is made now, so fine that of two runs the later one is told."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def to_the_second(created: str) -> str:
-    """Return a time of creation for people; runs of earlier versions have theirs in seconds."""
-    return datetime.fromisoformat(created).isoformat(timespec="seconds")
-
-
-def versions_of(*libraries: str) -> dict[str, str]:
-    """Return the versions that something was made with: that of histokit's code, which need not be installed, first."""
-    return {"histokit": __version__, **{name: version(name) for name in libraries}}

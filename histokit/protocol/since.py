@@ -12,9 +12,6 @@ from histokit.protocol.leaks import samples_digest
 from histokit.protocol.predictions import as_text
 from histokit.store import RunRecord, Store
 
-#: What all notes on data that were ingested again say.
-_AGAIN = "was ingested again since the run"
-
 
 class Change(NamedTuple):
     """What is otherwise now in the samples that runs predicted.
@@ -35,14 +32,9 @@ class Change(NamedTuple):
             return f"the samples of {dataset!r} cannot be looked at: {self.what}"
         # What differs in groups or units alone is answered with what is stored.
         return (
-            f"{dataset!r} {_AGAIN}{'s' if len(runs) > 1 else ''} {some(runs)}, and "
+            f"{dataset!r} was ingested again since the run{'s' if len(runs) > 1 else ''} {some(runs)}, and "
             f"{self.what}: labels and predictions are those of then; train or predict again with --force"
         )
-
-
-def tells_change(text: str) -> bool:
-    """Return whether a note says that data were ingested again since a run."""
-    return _AGAIN in text
 
 
 def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = None) -> list[str]:

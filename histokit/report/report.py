@@ -18,7 +18,6 @@ from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.figures.ranks import SCORED, draw_comparison
 from histokit.files import check_output
 from histokit.layout import listed
-from histokit.protocol.since import tells_change
 from histokit.ranges import check_ranges
 from histokit.report import provenance
 from histokit.report.descriptions import describe_comparison
@@ -228,9 +227,11 @@ class _Making:
         """Return what stands first: leaks before all else."""
         told: dict[str, list[str]] = {}
         for run in self.runs:
-            for text in notes_of(run, found.get(run.id)) if run in chosen else leaks_of(run):
-                # A comparison tells it of all runs at once.
-                if compared is None or not tells_change(text):
+            evaluation = found.get(run.id)
+            # A comparison tells of data that were ingested again of all runs at once.
+            known = evaluation.changed if compared and evaluation else []
+            for text in notes_of(run, evaluation) if run in chosen else leaks_of(run):
+                if text not in known:
                     told.setdefault(text, []).append(run.id)
         several = len(self.runs) > 1
         # What is told of its runs, with their ids, is not told of a comparison again.

@@ -22,7 +22,7 @@ from histokit.figures.training import draw_training
 from histokit.layout import Sheet, natural_items, number_text
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
-from histokit.protocol.progress import to_the_second
+from histokit.protocol.run_origin import to_the_second
 from histokit.report.descriptions import describe_scores, describe_training, describe_view
 from histokit.report.page import Block, DataTable, Facts, Notes, Section
 from histokit.report.pictures import figure

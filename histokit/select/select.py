@@ -15,7 +15,8 @@ from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.outer_folds import Rows
-from histokit.protocol.progress import PARTS, Progress, creation_time
+from histokit.protocol.progress import PARTS, Progress
+from histokit.protocol.run_origin import creation_time
 from histokit.protocol.subset_sizes import AUTO, parse_step
 from histokit.protocol.targets import with_type
 from histokit.select.select_options import SelectOptions

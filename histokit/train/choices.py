@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction, scale_of
-from histokit.protocol.progress import creation_time
+from histokit.protocol.run_origin import creation_time
 from histokit.protocol.scorers import first_best
 from histokit.protocol.tuning import comparable, mean_of
 from histokit.store import RunRecord, Store

@@ -20,7 +20,8 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import PARTS, Progress, creation_time, nested, versions_of
+from histokit.protocol.progress import PARTS, Progress, nested
+from histokit.protocol.run_origin import creation_time, versions_of
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.store.removal import check_origin
 from histokit.train import choices

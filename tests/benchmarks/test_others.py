@@ -116,6 +116,21 @@ def test_ingesting_compares_with_reading_and_hashing(tmp_path: Path, run: Any, m
         assert [fact["files"] for fact in (*new["facts"], *again["facts"])] == [one["items"]] * 2, name
 
 
+def test_feed_knows_what_starting_takes_from_a_part_of_the_images() -> None:
+    import feed
+    from common import Timing
+
+    part = [{"part": 100, "part_seconds": 2.0}, {"part": 100, "part_seconds": 1.5}, {"part": 100, "part_seconds": 4.0}]
+    timing = Timing("last", 400, seconds=[5.0, 3.5, 3.0], facts=part)
+    # 300 images in 3 and 2 seconds; a part that took longer than all tells nothing.
+    assert feed.rates_after_start(timing) == [100.0, 150.0, None]
+    alone = Timing(feed.ALONE, 400, seconds=[2.0, 4.0, 1.0], facts=[{}] * 3)
+    loop = Timing(feed.LOOP, 400, seconds=[10.0, 7.0, 6.0], facts=[{}] * 3)
+    # Decoding alone: 200, 100 and 400 a second, so 0.5 and 1.5 of it once started.
+    assert feed._row("JPEG", timing, alone, loop) == ["JPEG, last", "114", "0.40", "125", "1.00", "2.00", ""]
+    assert feed._row("JPEG", alone, alone, loop)[3:5] == ["", ""]
+
+
 def test_feed_compares_with_decoding_alone(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import feed
 
@@ -132,9 +147,10 @@ def test_feed_compares_with_decoding_alone(run: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(feed, "loader_loop", lambda images, folder: lambda: (1.0, {}))
     # One process decodes instead of several.
     monkeypatch.setattr(feed, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
-    printed = run(feed, "--only", "JPEG 224", "--images", 6, "--rounds", 1, "--workers", 0)
+    printed = run(feed, "--only", "JPEG 224", "--images", 8, "--rounds", 1, "--workers", 0)
     assert all(name in printed for name in (feed.ALONE, feed.TINY, feed.LOOP, "17 layers"))
     done = [[(table["computed"], table["width"]) for table in one.tables] for one in extracted]
-    assert [len(tables) for tables in done] == [1, 17, 1] * 2
-    assert {count for tables in done for count, _ in tables} == {6}
+    # Each once before it is timed, and in its round a quarter of the images before all of them.
+    assert [len(tables) for tables in done] == [1, 17, 1, 1, 1, 17, 17, 1, 1]
+    assert [{count for count, _ in tables} for tables in done] == [{8}] * 3 + [{2}, {8}] * 3
     assert [width for _, width in done[1]] == feed.WIDTHS["17 layers"]
