@@ -53,7 +53,7 @@ def stored_weights(store: FeatureStore, run: RunRecord, table: FeatureTable, wei
         raise StoreError(
             f"The samples of {run.dataset!r}, or their controls, are not those that the run {run.id} had: by what it "
             "normalised them is not known any more.",
-            next="Train again, and explain that run.",
+            next="Train again with --force, and explain that run.",
         )
     plates = plate_fits(features, controls, asked)
     unit_of = dict(zip(features.sample_ids, plates.units.tolist(), strict=True))

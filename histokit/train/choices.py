@@ -149,6 +149,8 @@ def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequen
             "candidates": [run.address for run in runs],
         },
         found={
+            # What was done to its features before is that of its model.
+            **{name: value for name, value in last.found.items() if name == "steps"},
             "candidate_runs": [run.id for run in runs],
             "final": {**last.found["final"], "address": last.address},
         },

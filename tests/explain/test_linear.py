@@ -188,6 +188,18 @@ def test_features_normalised_by_controls(data: FeatureStore, images: Path, how: 
         histokit.explain(data, run.id)
 
 
+def test_a_chosen_layer_that_was_normalised_is_explained_as_the_run_that_it_was_chosen_from(
+    data: FeatureStore, images: Path
+) -> None:
+    histokit.extract(data, "d", "tiny", layers="all")
+    asked = {"normalise": "standardise", "controls": "id LIKE '%0.png'", "split": "half", "grid": {"C": 0.1}}
+    *runs, chosen = histokit.train(data, "d", ["tiny/1", "tiny/3"], "svm", choose="inner", **asked)
+    (same,) = (run for run in runs if run.address == chosen.found["final"]["address"])
+    found, expected = (histokit.explain(data, run.id) for run in (chosen, same))
+    assert [sample.score for sample in found.samples] == [sample.score for sample in expected.samples]
+    assert found.backbone == "tiny"
+
+
 REFUSED = {
     "neighbours": ({"name": "knn"}, "knn is not linear"),
     "layers": ({"features": "tiny/0+tiny/3"}, "of 2 layers"),
