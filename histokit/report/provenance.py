@@ -11,6 +11,7 @@ from histokit import __version__
 from histokit.errors import StoreError, counted
 from histokit.features import FeatureStore
 from histokit.layout import Sheet
+from histokit.report.lineage import generations, splits_behind, splits_of, tables_of
 from histokit.report.page import Block, Commands, DataTable, Facts, Notes, Section
 from histokit.store import DatasetRecord, RunRecord
 from histokit.store.repeat_commands import ingest_command, make_again, run_command, selection_command, split_command
@@ -67,7 +68,7 @@ def _data(store: FeatureStore, record: DatasetRecord) -> Iterator[Block]:
 
 def split_sections(store: FeatureStore, runs: Sequence[RunRecord]) -> Iterator[Section]:
     """Yield a part for each split of runs."""
-    for dataset, name in _splits_of(runs):
+    for dataset, name in splits_of(runs):
         try:
             split = store.split(dataset, name)
         except StoreError as error:
@@ -75,11 +76,6 @@ def split_sections(store: FeatureStore, runs: Sequence[RunRecord]) -> Iterator[S
             continue
         digests = {run.split_digest for run in runs if (run.dataset, run.split) == (dataset, name)}
         yield Section(f"Split: {name} of {dataset}", list(_split(split, digests)), closed=True)
-
-
-def _splits_of(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return the dataset and the name of each split of runs, in order."""
-    return list(dict.fromkeys((run.dataset, run.split) for run in runs if run.split))
 
 
 def _selections_of(runs: Sequence[RunRecord]) -> list[str]:
@@ -128,13 +124,6 @@ def feature_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
     return Section("Features", blocks) if blocks else None
 
 
-def tables_of(store: FeatureStore, runs: Sequence[RunRecord]) -> list[FeatureTable]:
-    """Return the feature tables that runs were trained on."""
-    wanted = {feature["table"] for run in runs for feature in run.features if "table" in feature}
-    datasets = list(dict.fromkeys(run.dataset for run in runs))
-    return [table for name in datasets for table in store.feature_tables(name) if table.name in wanted]
-
-
 def _licence(table: FeatureTable) -> str:
     return str(table.info.get("licence") or ("–" if table.weights in ("none", "imported") else "not stated"))
 
@@ -156,23 +145,23 @@ def _plain(value: Any) -> str:
     return " ".join(f"{each:.4g}" for each in value) if isinstance(value, list | tuple) else str(value)
 
 
-def command_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequence[FeatureTable]) -> Section:
+def command_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
     """Return the part with the commands that make everything again, in the order in which they are to be given."""
+    made = generations(store, runs)
+    every = [run for listed in made for run in listed]
     lines: list[str] = []
-    for name in dict.fromkeys(run.dataset for run in runs):
+    for name in dict.fromkeys(run.dataset for run in every):
         record = store.find_dataset(name)
         lines += [ingest_command(record)] if record else []
-    for dataset, split in _splits_of(runs):
-        with contextlib.suppress(StoreError):
-            made = split_command(store.split(dataset, split))
-            lines += [made] if made else []
-    for table in tables:
-        source = quote(str(table.info.get("source") or "FILE"))
-        lines += [make_again(table, file=source)] * (not _came_with(store, table))
-    for selection in _selections_of(runs):
-        with contextlib.suppress(StoreError):
-            lines.append(selection_command(store.selection(selection)))
-    lines += [run_command(run) for run in runs]
+    lines += [command for split in splits_behind(store, every) if (command := split_command(split))]
+    for listed in made:
+        for table in tables_of(store, listed):
+            source = quote(str(table.info.get("source") or "FILE"))
+            lines += [make_again(table, file=source)] * (not _came_with(store, table))
+        for selection in _selections_of(listed):
+            with contextlib.suppress(StoreError):
+                lines.append(selection_command(store.selection(selection)))
+        lines += [run_command(run) for run in listed]
     return Section("Make it again", [Commands(list(dict.fromkeys(lines)))])
 
 

@@ -212,6 +212,36 @@ def test_the_commands_of_a_page_make_its_runs_again(
     assert printed[-2:] == [[run] for run in runs]
 
 
+def test_the_commands_of_a_page_make_first_what_its_runs_rest_on(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, _ = trained
+    package.extract(store, "cells", "tiny", layers="all")
+    package.split(store, "cells", name="half", test=0.5, seed=1)
+    package.split(store, "cells", name="few", within="half", train_per_class=2)
+    how = {"classifier": "knn", "grid": {"k": [1]}}
+    *_, chosen = package.train(store, "cells", ["tiny/1", "tiny/3"], split="few", choose="test", **how)
+    predicted = package.predict(store, chosen.id, "cells", device="cpu")
+    settings = {"head.layer": "3", "epochs": 1}
+    (network,) = package.finetune(
+        store, "cells", "tiny", split="half", weights="random", settings=settings, workers=0, device="cpu"
+    )
+    package.extract(store, "cells", f"run:{network.id}", layers="last", workers=0)
+    (tuned,) = package.train(store, "cells", f"run:{network.id}/last", split="half", **how)
+    page = Read(package.report(store, [predicted.id, tuned.id], out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "other"))
+    line = CommandLine(capsys)
+    printed = [line.ok(*words(command)[1:]).out.split() for command in page.commands]
+    assert {(chosen.id,), (network.id,), (tuned.id,)} <= set(map(tuple, printed))
+    # The id of predictions is also of when their model was trained.
+    assert [run.source_run for run in open_store(tmp_path / "other").runs() if run.kind == "predict"] == [chosen.id]
+    page = Read(package.report(store, chosen.id, out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    assert [row[1] for row in page.table("Tables of features")[1:]] == ["tiny/1", "tiny/3"]
+
+
 def test_leaks_stand_first_in_what_is_to_be_known(tmp_path: Path) -> None:
     samples, X = make_samples()
     store = make_store(tmp_path / "store", samples, {"a": X})
