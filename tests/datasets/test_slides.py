@@ -498,6 +498,25 @@ def test_regions_give_tiles_their_labels(tmp_path: Path) -> None:
     assert {place: label for place, label in kept.items() if label} == found
 
 
+def test_cells_and_cores_are_no_regions_whichever_version_of_qupath_wrote_them(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    told: list[dict] = [{"objectType": kind} for kind in ("cell", "tmaCore")]
+    told += [{"object_type": kind} for kind in ("cell", "tma_core")] + [{}]
+    objects = [drawn("Polygon", ["nucleus"], box(64 * n + 20, 20, 64 * n + 50, 50)) for n in range(len(told))]
+    for each, kind in zip(objects, told, strict=True):
+        del each["properties"]["objectType"]
+        each["properties"] |= kind
+    objects[-1]["id"] = "TMACoreObject"
+    region = drawn("Polygon", ["tumour"], box(0, 0, 320, 64))
+    del region["properties"]["objectType"]
+    region["properties"]["object_type"] = "annotation"
+    found, dataset = regions_of(tmp_path, [region, *objects])
+    assert found == {(64 * n, 0): "tumour" for n in range(len(told))}
+    assert dataset.warnings == [
+        "Annotations that are cells, detections or tiles were left out: 5, for example 'scan.geojson, 2'"
+    ]
+
+
 @pytest.mark.parametrize("kind", ["MultiPolygon", "GeometryCollection"])
 def test_polygons_of_one_region_may_overlap(tmp_path: Path, kind: str) -> None:
     write_scan["scan.svs"](tmp_path)

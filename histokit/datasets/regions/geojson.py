@@ -13,7 +13,7 @@ from histokit.datasets.regions.region import Format, Reading, Region, as_number,
 
 _COLUMNS = {"annotation_id": str, "object_type": str, "name": str}
 
-#: Ids of earlier versions of QuPath, which say what an object is.
+#: Ids of QuPath up to version 0.2, which say what an object is.
 _KINDS = {
     "PathAnnotationObject": "annotation",
     "PathDetectionObject": "detection",
@@ -52,6 +52,18 @@ class Feature(NamedTuple):
         """Its properties, none of which has to be there."""
         found = self.value.get("properties")
         return found if isinstance(found, Mapping) else {}
+
+    @property
+    def given_id(self) -> Any:
+        """Its id as the file has it; none where it has none."""
+        return self.value.get("id", self.properties.get("id"))
+
+    @property
+    def object_type(self) -> str | None:
+        """What kind of object of QuPath it is, such as ``annotation``, in whichever way the version wrote that."""
+        # Since version 0.4, and in 0.3.
+        told = self.properties.get("objectType", self.properties.get("object_type"))
+        return _text(told) or _old_kind(self.given_id)
 
 
 def read_features(reading: Reading) -> Iterator[Feature]:
@@ -122,11 +134,10 @@ def _read(reading: Reading) -> Iterator[Region]:
     for feature in read_features(reading):
         properties = feature.properties
         reading.fields.update(map(str, properties))
-        given = feature.value.get("id", properties.get("id"))
-        old = _KINDS.get(given) if isinstance(given, str) else None
+        given = feature.given_id
         columns = {
-            "annotation_id": None if given is None or old else plain_id(given),
-            "object_type": _text(properties.get("objectType", properties.get("object_type"))) or old,
+            "annotation_id": None if given is None or _old_kind(given) else plain_id(given),
+            "object_type": feature.object_type,
             "name": _text(properties.get("name")),
         }
         if columns["object_type"] == "root":
@@ -140,6 +151,10 @@ def _read(reading: Reading) -> Iterator[Region]:
         for place, (x, y) in enumerate(feature.points, start=1):
             here = key if len(feature.points) == 1 else f"{key}/{place}"
             yield Region(feature.number, None, here, label, Extent(x, y, 0, 0), None, columns)
+
+
+def _old_kind(given: Any) -> str | None:
+    return _KINDS.get(given) if isinstance(given, str) else None
 
 
 def _text(value: Any) -> str | None:

@@ -20,10 +20,8 @@ from histokit.errors import DataError, UsageError, some
 #: Which region a tile is of: the one that holds its centre, or that holds most of it.
 RegionRule = Literal["centre", "most"]
 
-#: Types of objects, now and in earlier versions of QuPath, that are found in regions and are none.
-_OBJECTS = frozenset(
-    ("cell", "detection", "tile", "PathCellObject", "PathDetectionObject", "PathTileObject", "tmaCore", "root")
-)
+#: Types of QuPath's objects that are found in regions and are none.
+_OBJECTS = frozenset(("cell", "detection", "tile", "tmaCore", "tma_core", "root"))
 
 _SUFFIXES = (".geojson", ".json", ".geojson.gz")
 
@@ -175,8 +173,7 @@ class RegionFolder:
         found = []
         for feature in read_features(reading):
             label = label_in(feature.properties, "classification") or label_in(feature.properties, "class")
-            kind = str(feature.properties.get("objectType", feature.value.get("id")))
-            if kind in _OBJECTS:
+            if feature.object_type in _OBJECTS:
                 reading.leave_out("are cells, detections or tiles", feature.number)
             elif label is None:
                 reading.leave_out("have no class", feature.number)
