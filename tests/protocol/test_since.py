@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ def ingest(store: FeatureStore, root: Path, name: str = "d") -> None:
     options = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
     histokit.ingest(store, "folder", root, name=name, options=options)
     histokit.extract(store, name, "texture", layers="stain")
+
+
+LABELS, PATIENTS = ["ab"[number % 2] for number in range(16)], [f"p{number % 4}" for number in range(16)]
+
+
+def ingest_table(store: FeatureStore, root: Path, **columns: Sequence[object]) -> None:
+    """Ingest the images as they are, with a table that says the columns of each by its number."""
+    columns = {"label": LABELS, **columns}
+    rows = zip(range(16), *columns.values(), strict=True)
+    (root / "t.csv").write_text("\n".join(",".join(map(str, row)) for row in [("number", *columns), *rows]))
+    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number"}
+    options |= {name: column for name, column in (("group", "patient"), ("levels", "well")) if column in columns}
+    histokit.ingest(store, "folder", root, name="d", options=options, replace=True)
 
 
 @pytest.fixture
@@ -95,14 +109,10 @@ def test_a_comparison_tells_the_units_of_each_run_apart(
 ) -> None:
     store, _ = trained
     wells = [f"w{number // 4}" for number in range(16)]
-    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number", "levels": "well"}
-    options |= {"group": "patient"}
     runs = []
     for k in (1, 3):
         wells[3] = f"w{k}"
-        rows = [f"{n},{'ab'[n % 2]},p{n % 4},{wells[n]}" for n in range(16)]
-        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient,well", *rows]))
-        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
+        ingest_table(store, tmp_path / "images", patient=PATIENTS, well=wells)
         runs += histokit.train(store, "d", "texture/stain", "knn", grid={"k": k}, split="leave-one-group-out", seed=k)
     old, new = (run.id for run in runs)
     for order in ([old, new], [new, old]):
@@ -115,16 +125,14 @@ def test_other_classes_and_groups_of_the_same_images_are_told(
     trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
 ) -> None:
     store, run = trained
-    rows = [f"{number},{'ab'[number % 2]},p{number % 4}" for number in range(16)]
-    table = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number", "group": "patient"}
-    for row, text, told in (
-        (0, "0,a,p0", []),
-        (0, "0,b,p0", ["1 of its samples has another label now"]),
-        (1, "1,b,p3", ["1 of its samples has another label now", "1 of its samples has another patient now"]),
+    labels, patients = [*LABELS], [*PATIENTS]
+    for label, patient, told in (
+        ("a", "p1", []),
+        ("b", "p1", ["1 of its samples has another label now"]),
+        ("b", "p3", ["1 of its samples has another label now", "1 of its samples has another patient now"]),
     ):
-        rows[row] = text
-        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient", *rows]))
-        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=table, replace=True)
+        labels[0], patients[1] = label, patient
+        ingest_table(store, tmp_path / "images", label=labels, patient=patients)
         text = said(store, capsys, "evaluate", run)
         assert [part.split(": labels and predictions")[0] for part in text.split(f"{run}, and ")[1:]] == told
 
@@ -163,22 +171,14 @@ def test_other_units_and_numbers_of_the_same_images_are_told_and_force_mends_it(
     store, _ = trained
     wells = [f"w{number // 4}" for number in range(16)]
     doses = [number / 2 for number in range(16)]
-    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number"}
-    options |= {"group": "patient", "levels": "well"}
-
-    def ingested() -> None:
-        rows = [f"{n},{'ab'[n % 2]},p{n % 4},{wells[n]},{doses[n]}" for n in range(16)]
-        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient,well,dose", *rows]))
-        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
-
-    ingested()
+    ingest_table(store, tmp_path / "images", patient=PATIENTS, well=wells, dose=doses)
     how: dict[str, Any] = {"grid": {"k": 3}, "split": "leave-one-group-out"}
     (classes,) = histokit.train(store, "d", "texture/stain", "knn", **how)
     (numbers,) = histokit.train(store, "d", "texture/stain", "knn", **how, target="dose", target_type="number")
     for run in (classes, numbers):
         assert "ingested again" not in said(store, capsys, "evaluate", run.id)
     wells[3], doses[5] = "w1", 9.0
-    ingested()
+    ingest_table(store, tmp_path / "images", patient=PATIENTS, well=wells, dose=doses)
     # The answer is the stored one, whose units are those of then.
     assert histokit.train(store, "d", "texture/stain", "knn", **how)[0].created == classes.created
     for command in ("evaluate", "predictions"):
@@ -197,17 +197,10 @@ def test_whole_numbers_that_are_kept_as_the_nearest_fraction_are_no_others(
 ) -> None:
     store, _ = trained
     nanoseconds = [100_000_000_000_000_000 * (number + 1) + 1 for number in range(16)]
-    options = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number"}
-
-    def ingested() -> None:
-        rows = [f"{n},{'ab'[n % 2]},{nanoseconds[n]}" for n in range(16)]
-        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,time", *rows]))
-        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=options, replace=True)
-
-    ingested()
+    ingest_table(store, tmp_path / "images", time=nanoseconds)
     how: dict[str, Any] = {"target": "time", "target_type": "number", "grid": {"k": 3}}
     (run,) = histokit.train(store, "d", "texture/stain", "knn", **how)
     assert "ingested again" not in said(store, capsys, "evaluate", run.id)
     nanoseconds[3] += 1_000_000_000
-    ingested()
+    ingest_table(store, tmp_path / "images", time=nanoseconds)
     assert "1 of its samples has another time now" in said(store, capsys, "evaluate", run.id)

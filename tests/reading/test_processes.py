@@ -228,14 +228,20 @@ def test_a_dataset_is_opened_in_each_process(
     assert "read 39" in err
 
 
-def test_a_process_that_ends_between_samples_blames_none(
+@pytest.fixture
+def many_tasks(
     store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    histokit.ingest(store, "odd", odd(), name="d")
-    files, samples = opened(store)
+) -> tuple[IngestedFiles, list[Any]]:
+    """Files and samples of which a process reads four at a time: more tasks than its memory has parts."""
     monkeypatch.setattr(processes, "_FIRST", 4)
+    histokit.ingest(store, "odd", odd(), name="d")
+    return opened(store)
+
+
+def test_a_process_that_ends_between_samples_blames_none(many_tasks: tuple[IngestedFiles, list[Any]]) -> None:
+    files, samples = many_tasks
     with closing(processes.ReaderProcesses(files, 1)) as readers:
-        # More tasks than its memory has parts: what is to last is copied.
+        # What is to last is copied.
         first = [each for chunk in readers.chunks(enumerate(samples)) for each in copied(chunk)]
         ended = readers._readers[0].process
         ended.kill()
@@ -247,13 +253,8 @@ def test_a_process_that_ends_between_samples_blames_none(
     ]
 
 
-def test_pixels_that_are_to_last_are_no_others_later(
-    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    histokit.ingest(store, "odd", odd(), name="d")
-    files, samples = opened(store)
-    # More tasks than the memory of a process has parts.
-    monkeypatch.setattr(processes, "_FIRST", 4)
+def test_pixels_that_are_to_last_are_no_others_later(many_tasks: tuple[IngestedFiles, list[Any]]) -> None:
+    files, samples = many_tasks
     found = list(lasting_results(files, enumerate(samples), 1, 4, []))
     assert [int(each.pixels.max()) for each in found if each.pixels is not None] == list(range(100, 140))
 
