@@ -136,8 +136,7 @@ def _whole_network(
     address: Address, here: Sequence[FeatureTable], matching: Sequence[FeatureTable], dataset: str
 ) -> list[FeatureTable]:
     if address.fingerprint and matching:
-        variant = _variant(matching[0])
-        matching = [t for t in here if _variant(t) == variant]
+        matching = [t for t in here if t.variant == matching[0].variant]
     which = "merged" if address.layer == "all" else "layers"
     curated = [t for t in matching if t.layer in t.info.get(which, [])] or list(matching)
     present = {t.layer for t in curated}
@@ -148,10 +147,6 @@ def _whole_network(
             next=f"Extract them with: {make_again(curated[0], layers='all')}",
         )
     return curated
-
-
-def _variant(table: FeatureTable) -> dict[str, object]:
-    return {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
 
 
 def _no_backbone(

@@ -78,6 +78,5 @@ def variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
     """Group tables that one forward pass fills: the same network, weights and preprocessing."""
     groups: dict[str, list[FeatureTable]] = {}
     for table in tables:
-        shared = {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
-        groups.setdefault(repr(sorted(shared.items())), []).append(table)
+        groups.setdefault(repr(sorted(table.variant.items())), []).append(table)
     return list(groups.values())

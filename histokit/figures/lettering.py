@@ -125,7 +125,7 @@ def shortened_names(names: Sequence[str], letters: int) -> list[str]:
     return [found[name] for name in names]
 
 
-def of_groups(groups: int) -> str:
+def of_groups(groups: int | None) -> str:
     """Return of how many groups some samples are, to stand behind their number; nothing where there are none."""
     return f" of {counted(groups, 'group', 'groups')}" if groups else ""
 

@@ -15,6 +15,7 @@ from histokit.figures.lettering import (
     in_legend,
     line_height,
     longest,
+    of_groups,
     shortened_name,
     shortened_names,
 )
@@ -80,10 +81,9 @@ def draw_scatter(scatter: Document) -> Any:
 
 
 def _heading(document: dict[str, Any], drawn: int) -> str:
-    count = counted(document["samples"], "sample", "samples")
-    groups = f" of {counted(document['groups'], 'group', 'groups')}" if document["groups"] else ""
+    count = counted(document["samples"], "sample", "samples") + of_groups(document["groups"])
     part = f" · {drawn:,} points are drawn" if drawn < document["samples"] else ""
-    texts = (f"{document['dataset']} · {document['features']}", f"{count}{groups}{part}")
+    texts = (f"{document['dataset']} · {document['features']}", f"{count}{part}")
     return "\n".join(folded(drawable(text), _WIDE - 0.6, TITLE) for text in texts)
 
 

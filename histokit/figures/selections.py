@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.lettering import drawable, folded, line_height, of_groups
 from histokit.figures.numbers import COLOURS, GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import MOST, Document, as_file, new_sheet, open_frame
@@ -167,9 +167,8 @@ def draw_importances(importances: Document) -> Any:
 
 
 def _fitted_on(entry: Mapping[str, Any]) -> str:
-    groups = f" of {counted(entry['groups'], 'group', 'groups')}" if entry["groups"] else ""
     samples = counted(entry["samples"], "training sample", "training samples")
-    return f"{entry['dataset']} · {entry['split']} · {samples}{groups}"
+    return f"{entry['dataset']} · {entry['split']} · {samples}{of_groups(entry['groups'])}"
 
 
 def _room(panels: Sequence[Sequence[Any]]) -> int:

@@ -38,7 +38,7 @@ class Retrieval(InNotebooks):
         How neighbours were found by an index, and its recall; none where the search was exact.
     notes : list of str
     question : SearchQuestion
-    places : (queries of all rounds,) array of int
+    asked : (queries of all rounds,) array of int
         The query of each row of what was found.
     folds : list of (repeat, fold)
         Of each row of what was found.

@@ -16,6 +16,7 @@ from histokit.features import FeatureStore
 from histokit.figures.calibration import draw_calibration
 from histokit.figures.evaluations import tested
 from histokit.figures.groups import draw_groups
+from histokit.figures.lettering import of_groups
 from histokit.figures.scores import draw_scores
 from histokit.figures.threshold_curves import draw_threshold_curves
 from histokit.figures.training import draw_training
@@ -173,8 +174,7 @@ def _left(found: Evaluation) -> str:
 
 
 def _sizes(found: Evaluation) -> str:
-    groups = f" of {counted(found.groups, 'group', 'groups')}" if found.groups else ""
-    return f"{counted(found.n, 'prediction', 'predictions')}{groups}"
+    return f"{counted(found.n, 'prediction', 'predictions')}{of_groups(found.groups)}"
 
 
 def _classes(found: Evaluation) -> Iterator[Block]:

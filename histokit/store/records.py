@@ -154,10 +154,6 @@ class DatasetRecord(_Document):
     warnings: tuple[str, ...] = ()
     labels: dict[str, int] = field(default_factory=dict)
     problems: int = 0
-
-    def __repr__(self) -> str:
-        return f"DatasetRecord({self.name}: {self.count} samples by {self.plugin}, {len(self.classes)} classes)"
-
     reader: int = 0
     licence: str | None = None
     citation: str | None = None
@@ -167,6 +163,9 @@ class DatasetRecord(_Document):
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     #: Headers of the splits that the data came with; none where an earlier version keeps them with the others.
     published: list[dict[str, Any]] | None = None
+
+    def __repr__(self) -> str:
+        return f"DatasetRecord({self.name}: {self.count} samples by {self.plugin}, {len(self.classes)} classes)"
 
     def same_as(self, other: DatasetRecord) -> bool:
         """Return whether another ingestion found the same: all is equal but the moment and where it is kept."""

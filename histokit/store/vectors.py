@@ -81,6 +81,11 @@ class FeatureTable:
         return f"{self.backbone}/{self.layer}"
 
     @property
+    def variant(self) -> dict[str, Any]:
+        """All of the spec but the layer: one forward pass fills the tables that have the same."""
+        return {name: value for name, value in self.spec.items() if name not in ("layer", "module", "pool")}
+
+    @property
     def imported(self) -> bool:
         """Whether the vectors were computed elsewhere, so that no network can make them anew."""
         return str(self.spec.get("weights", "")).startswith(IMPORTED)
