@@ -44,6 +44,20 @@ def test_the_papers_grids_are_the_default():
     assert len(make_grid("fc")) == 16
 
 
+def test_settings_that_are_tried_by_default():
+    tried = {(name, False): make_grid(name) for name in ("logreg", "ridge", "knn")}
+    tried |= {(name, True): make_grid(name, numbers=True) for name in ("ridge", "svr", "knn", "et")}
+    assert [s["C"] for s in tried["logreg", False]] == [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100]
+    for numbers in (False, True):
+        alphas = [s["alpha"] for s in tried["ridge", numbers]]
+        assert alphas == [1e5, 1e4, 1e3, 100, 10, 1, 0.1, 1e-2, 1e-3]
+        near = [(s["k"], s["metric"]) for s in tried["knn", numbers]]
+        assert near == [(k, metric) for k in (25, 15, 5, 1) for metric in ("cosine", "euclidean")]
+    assert {s["epsilon"] for s in tried["svr", True]} == {0.1}
+    assert [s["C"] for s in tried["svr", True]] == pytest.approx([10.0**e for e in range(-8, 2)])
+    assert [(s["max_features"], s["trees"]) for s in tried["et", True]] == [(m, 100) for m in (1, "sqrt", 0.5, 1.0)]
+
+
 def test_grid_overrides():
     assert make_grid("svm", {"C": "1e-2,1e-3"}) == [{"C": 1e-3}, {"C": 1e-2}]
     # Of a penalty, the large one is simple.

@@ -90,3 +90,21 @@ def test_of_a_selection_of_some_samples_these_are_shown(data: FeatureStore) -> N
 def test_a_selection_that_is_not_there(data: FeatureStore) -> None:
     with pytest.raises(StoreError):
         kept_columns(data, "abcdef")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_labels_are_those_of_the_target_and_what_is_otherwise_is_told(store: FeatureStore, images: Path) -> None:
+    (images / "p2" / "dark" / "1.png").write_bytes(b"no image")
+    histokit.ingest(store, "folder", images, name="d", options={"pattern": "{site}/{label}/*.png"})
+    histokit.extract(store, "d", "tiny", layers="last")
+    how = {"target": "site", "normalise": "standardise", "controls": "label = 'dark'", "allow_missing": True}
+    selection = histokit.select(store, "d", "tiny/3", step=0.5, inner_folds=2, split="holdout", **how)
+    found = kept_columns(store, selection.id, columns=1, per_column=30)
+    (column,) = found.columns
+    assert len(column.samples) == found.count == 23
+    assert [(sample.label, sample.group) for sample in column.samples] == [(s.id[:2], None) for s in column.samples]
+    assert found.sheet.title.endswith("among 23 samples")
+    assert found.notes == [
+        "1 of 24 samples have no features, and are not among those shown",
+        "values are those of the features as they are stored, not normalised (standardise) as the selection had them",
+    ]

@@ -70,16 +70,16 @@ def test_an_index_finds_nothing_that_a_fold_tests(clusters, monkeypatch):
     assert overlap(found, exact) >= 0.95
 
 
-def test_what_an_index_finds_is_measured_anew_where_queries_find_their_own_group(clusters):
+def test_what_an_index_finds_is_measured_anew_for_other_groups_and_other_numbers(clusters):
     store, _ = clusters
     measured = []
 
     def note(*told):
         measured.extend(text for text in told if isinstance(text, str) and "measuring" in text)
 
-    for same_group in (True, False):
-        neighbours(store, "toy", "net/last", k=5, query="s1", same_group=same_group, progress=note)
-        assert measured
+    for same_group, k in ((True, 5), (False, 5), (False, 6)):
+        neighbours(store, "toy", "net/last", k=k, query="s1", same_group=same_group, progress=note)
+        assert measured, "what it finds of as many neighbours is not known either"
         measured.clear()
 
 

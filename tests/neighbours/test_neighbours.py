@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
 from histokit import neighbours
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.neighbours import exact, pieces
 from histokit.neighbours.exact import Barred
 from histokit.neighbours.retrieval_scores import retrieval_scores
@@ -270,6 +270,18 @@ def test_a_split_seeks_among_its_training_samples(tmp_path):
     assert table.column("label").to_pylist() == [labels[i] for i in table.column("id").to_pylist()]
     with pytest.raises(UsageError, match="no place beside it"):
         neighbours(store, "toy", "net/last", split="two", query="s1")
+
+
+def test_a_split_keeps_its_own_groups_apart_and_tells_its_notes(tmp_path):
+    samples, X = make_samples(n=24, slides=6, patient=[f"patient {i % 6 // 2}" for i in range(24)])
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    rows = [(0, 0, i, "test" if s == "P0" else "train") for i, s in zip(samples["id"], samples["slide"], strict=True)]
+    store.save_split(Split("toy", "cut", split_rows(rows), "patient"))
+    with pytest.raises(LeakageError, match="patient patient 0 is in training and in test"):
+        neighbours(store, "toy", "net/last", split="cut")
+    store.save_split(Split("toy", "apart", split_rows(rows), "slide", params={"notes": ["six slides are few"]}))
+    found = neighbours(store, "toy", "net/last", split="apart")
+    assert "six slides are few" in found.notes
 
 
 def test_another_dataset_is_queries(tmp_path):

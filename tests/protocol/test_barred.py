@@ -5,6 +5,7 @@ import pytest
 
 from histokit.errors import DataError, LeakageError, UsageError
 from histokit.features import open_store
+from histokit.protocol import barred
 from histokit.protocol.named_split import split
 from histokit.protocol.splits import resolve_split
 from histokit.train.train import train
@@ -125,3 +126,26 @@ def test_wrong_use(store, tmp_path):
         made(make(tmp_path / "gap", batch=["w", "w", None, *["w"] * 6]))
     with pytest.raises(DataError, match="no other one of its class is left to train on"):
         made(make(tmp_path / "one", batch=["w"] * 9))
+
+
+def test_a_class_that_is_not_tested_in_one_of_its_batches_is_not_said_to_be_in_that_alone(tmp_path):
+    # z is of C6 in week3 and week4, and of C7 in week3: of the first alone all others are of the compound or the batch.
+    profiles = [("C1", "x", "week1"), ("C2", "x", "week2"), ("C6", "z", "week3"), ("C6", "z", "week4")]
+    profiles.append(("C7", "z", "week3"))
+    names = ("compound", "label", "batch")
+    samples = {name: [profile[place] for profile in profiles] for place, name in enumerate(names)}
+    data = make_store(tmp_path, {"id": list("abcde"), **samples}, {}, group="compound")
+    made = split(data, "toy", "nscb", leave_one_group_out=True, bar="batch")
+    assert sorted(fold.test for fold in made.folds()) == [["a"], ["b"], ["d"], ["e"]]
+    (note,) = made.params["notes"]
+    assert "no sample of their class is left to train on: 'z' (1 sample);" in note
+
+
+def test_more_compounds_in_batches_than_folds_can_be_numbered(store, monkeypatch):
+    for most in (6, 5):
+        monkeypatch.setattr(barred, "MOST_FOLDS", most)
+        if most == 6:
+            assert len(split(store, "toy", "nscb", leave_one_group_out=True, bar="batch").folds()) == 6
+            continue
+        with pytest.raises(DataError, match="There are 6 pairs of compound and batch; a split has at most 5 folds"):
+            split(store, "toy", "nscb", leave_one_group_out=True, bar="batch")

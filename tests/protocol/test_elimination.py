@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import starmap
 
 import numpy as np
@@ -229,3 +230,31 @@ def test_trees_are_given_row_after_row_at_each_size(monkeypatch):
     # Twelve, eight, four columns and one, of two folds and of all.
     assert [X.shape[1] for X, _ in given].count(8) == 3
     assert all(array.flags.c_contiguous for pair in given for array in pair)
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+def test_a_tolerance_of_errors_is_in_deviations_of_the_target_that_is_trained_on(metric):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 6)).astype(np.float32)
+    y = X[:, 1] + X[:, 4] + rng.normal(0, 0.1, 120)
+    rows = np.arange(90)
+    found = []
+    for times, outside in ((1, 1), (1, 1e6), (1024, 1)):
+        numbers = np.where(np.arange(120) < 90, y, y * outside) * times
+        problem = Problem(X, numbers, np.arange(120) // 10, 1, None, metric, numbers=True)
+        found.append(eliminate(problem, rows, step=1, tolerance=0.1, folds=3))
+    # By one of the two columns alone, errors are larger by a third of a deviation.
+    assert [(each.k_min, each.columns) for each in found] == [(2, [1, 4])] * 3
+    assert found[1] == found[0], "other rows do not matter"
+    assert [mean for _, mean, _ in found[2].curve] == pytest.approx([mean * 1024 for _, mean, _ in found[0].curve])
+
+
+def test_what_is_to_be_known_of_the_inner_folds_is_told():
+    # Samples of even numbers are of one class, those of odd ones of the other: groups of one class each.
+    one_class = replace(make(metric="roc_auc"), groups=np.arange(120) % 2)
+    found = eliminate(one_class, np.arange(120), step=4, folds=3)
+    assert found.notes == [
+        "2 folds instead of 3: there are only 2 groups",
+        "an inner fold tests all samples of a class and has none to train on",
+        "roc_auc is undefined in the inner folds, the accuracy decided",
+    ]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from histokit.errors import DataError, HistokitError, LeakageError, StoreError, UsageError
+from histokit.features import open_store
 from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord
 from histokit.store.repeat_commands import split_command
 from histokit.store.split_records import Split, split_rows
 from tests.evaluate.made_up import save_dataset
+from tests.toy import make_store
 
 
 def make_record(group="slide", **changes):
@@ -625,3 +627,42 @@ def test_few_samples_are_drawn_to_train_on_beside_those_of_a_condition():
     assert [fold.test for fold in folds] == [["s12", "s13", "s14", "s15"]] * 3
     assert [len(fold.train) for fold in folds] == [4] * 3
     assert len({tuple(fold.train) for fold in folds}) > 1
+
+
+def test_what_is_drawn_within_is_drawn_from_the_groups_of_that_split():
+    samples = make_samples(
+        ["a", "b"] * 12, [f"g{i // 2}" for i in range(24)], patient=[f"p{i // 8}" for i in range(24)]
+    )
+    whole = make_split(samples, make_record(), "whole", folds=3, group="patient")
+    for group, trained in ((None, 8), ("patient", 8), ("slide", 2)):
+        split = make_split(samples, make_record(), "few", within=whole, train_groups=1, group=group)
+        assert split.group == (group or "patient")
+        assert [len(fold.train) for fold in split.folds()] == [trained] * 3, "all samples of one"
+
+
+def test_what_is_drawn_within_keeps_batches_apart_as_they_are_now():
+    whole = make_split(BATCHED, make_record(), "whole", leave_one_group_out=True, bar="batch")
+    make_split(BATCHED, make_record(), "few", within=whole, train_per_class=1)
+    corrected = BATCHED.set_column(BATCHED.column_names.index("batch"), "batch", pa.array(["b0"] * 24))
+    with pytest.raises(LeakageError, match="batch b0 is in training and in test"):
+        make_split(corrected, make_record(), "few", within=whole, train_per_class=1)
+
+
+def test_automatic_splits_of_each_target_follow_the_data(tmp_path):
+    columns = {"id": [f"s{i}" for i in range(24)], "slide": [f"g{i // 2}" for i in range(24)], "label": list("ab") * 12}
+    grades = [["low"] * 12 + ["high"] * 12, ["low", "high"] * 12]
+    found = []
+    for grade in grades:
+        toy = make_store(tmp_path, {**columns, "grade": grade}, {})
+        found.append([resolve_split(toy, "toy", "cv", target=target) for target in (None, "grade")])
+    (plain, graded), (same, other) = found
+    assert (same.digest, toy.split("toy", "cv.grade").digest) == (plain.digest, other.digest)
+    assert other.params["samples"] != graded.params["samples"]
+
+
+def test_a_copy_of_a_dataset_has_automatic_splits_of_its_own(tmp_path):
+    columns = {"id": [f"s{i}" for i in range(24)], "slide": [f"g{i // 2}" for i in range(24)], "label": list("ab") * 12}
+    for name in ("one", "two"):
+        make_store(tmp_path, columns, {}, name=name)
+    both = open_store(tmp_path)
+    assert [resolve_split(both, name, "cv", keep=False).dataset for name in ("one", "two")] == ["one", "two"]

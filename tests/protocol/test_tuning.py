@@ -116,3 +116,17 @@ def test_scaling_takes_only_the_training_samples_of_each_fold():
         expected.append(model.score(problem.X[~train], problem.y[~train]))
     assert found.table[0]["scores"] == pytest.approx(expected)
     assert found.table != tune(Fitting("knn"), problem, np.arange(80), grid, scored=True).table
+
+
+def test_of_numbers_that_are_alike_in_each_fold_the_mean_absolute_error_decides():
+    X = np.arange(20.0)[:, None] + np.zeros((20, 2))
+    problem = Problem(X, np.repeat([0.0, 1.0, 5.0, 6.0], 5), np.repeat(np.arange(4), 5), 1, None, "r2", numbers=True)
+    grid = make_grid("knn", {"k": "15,1", "metric": "euclidean"}, numbers=True)
+    found = tune(Fitting("knn", numbers=True), problem, np.arange(20), grid, folds=4)
+    assert (found.metric, found.notes[-1]) == (
+        "mae",
+        "r2 is undefined in the inner folds, the mean absolute error decided",
+    )
+    # The mean of the other three is 4, 11/3, 7/3 or 2, and the number next to it 1, 0 or 5, 6 or 1, and 5.
+    assert found.table[0]["mean"] == pytest.approx((4 + 8 / 3 + 8 / 3 + 4) / 4)
+    assert found.parameters["k"] == 1

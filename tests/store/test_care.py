@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
@@ -16,11 +17,12 @@ from histokit import cli
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
-from histokit.store import care
+from histokit.store import SelectionRecord, care
 from histokit.store.care import LOCK, collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.removal import remove
+from histokit.store.unfinished import Unfinished
 from tests.store.made import started_together
 from tests.toy import insert_vectors, make_samples, make_store
 
@@ -394,3 +396,14 @@ def test_care_disturbs_no_writer(tmp_path: Path) -> None:
 def test_ages_that_cannot_be_are_refused(toy: FeatureStore, minutes: float) -> None:
     with pytest.raises(UsageError, match="--older-than"):
         collect_garbage(toy, older_than=minutes)
+
+
+def test_what_is_kept_of_a_selection_that_has_ended_goes(toy: FeatureStore) -> None:
+    parts: tuple[Any, ...] = ("rfe", {}, [], {"columns": [1]}, [], [], [], 1.0, "2020")
+    toy.save_selection(SelectionRecord("cccc1234", "toy", "net/last", "s", "00", *parts))
+    kept = Unfinished(toy.database)
+    for owner in ("cccc1234", "dddd1234"):
+        kept.save(owner, "a", {"x": 1})
+    found = removed(collect_garbage(toy, older_than=0), "unfinished")
+    assert found.rows == 1
+    assert [kept.read(owner) for owner in ("cccc1234", "dddd1234")] == [{}, {"a": {"x": 1}}]

@@ -26,6 +26,7 @@ from histokit.store.split_records import split_rows
 from histokit.store.vector_rows import finite_rows, row_checks
 from histokit.store.vector_writes import stored_as
 from histokit.store.vectors import read_vectors
+from tests.store import made
 from tests.store.made import started_together
 from tests.toy import insert_vectors, make_samples, make_store
 
@@ -451,3 +452,17 @@ def test_problems_that_two_processes_find_at_once_are_there_once_and_at_any_time
     assert store.problems("d").to_pylist() == [row]
     store.replace_problems("d", "extract", found, ["a"])
     assert store.database.count("problems") == 1
+
+
+def test_predictions_of_an_earlier_version_are_read_wherever_they_stand(store: FeatureStore) -> None:
+    """Without digests nothing tells whether rows that stand together are all that there are."""
+    for run_id in ("aaaa1234", "bbbb1234"):
+        store.save_run(*made.a_run(run_id))
+    rows = store.database.read("predictions")
+    store.database.overwrite("predictions", rows.take([0, 1, 3, 4, 5, 2]))
+    runs = [replace(run, digests={}) for run in store.runs()]
+    found = {run.id: rows for run, rows in store.predictions_one_by_one(runs) if isinstance(rows, pa.Table)}
+    assert {run_id: rows["id"].to_pylist() for run_id, rows in found.items()} == {
+        "aaaa1234": ["s0", "s1", "s2"],
+        "bbbb1234": ["s0", "s1", "s2"],
+    }
