@@ -225,7 +225,9 @@ def _notes(store: Store, selection: SelectionRecord, count: int) -> list[str]:
     notes = []
     samples = len(store.samples(selection.dataset, ["id"], where=selection.parameters.get("where")))
     if count < samples:
-        notes.append(f"{samples - count} of {samples} samples have no features, and are not among those shown")
+        of = f"of {samples:,} samples"
+        forms = (f"{of} has no features, and is not shown", f"{of} have no features, and are not shown")
+        notes.append(counted(samples - count, *forms))
     how = selection.parameters.get("normalise")
     if how:
         notes.append(

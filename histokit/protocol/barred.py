@@ -88,9 +88,11 @@ def _notes(data: Labelled, untested: NDArray[np.bool_], batches: NDArray[Any], b
         where = sorted(set(batches[own].tolist()))
         only = f", all in the {bar} {where[0]!r}" if len(where) == 1 else ""
         listed.append(f"{label!r} ({counted(int((untested & own).sum()), 'sample', 'samples')}{only})")
+    count = int(untested.sum())
+    are, their, they = ("is", "its", "it is") if count == 1 else ("are", "their", "they are")
     return [
-        f"{int(untested.sum())} of {len(untested)} samples are not tested, since outside their {group} and {bar} no "
-        f"sample of their class is left to train on: {', '.join(listed)}; they are trained on where others are tested"
+        f"{count:,} of {len(untested):,} samples {are} not tested, since outside {their} {group} and {bar} no sample "
+        f"of {their} class is left to train on: {', '.join(listed)}; {they} trained on where others are tested"
     ]
 
 

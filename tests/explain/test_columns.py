@@ -105,6 +105,6 @@ def test_labels_are_those_of_the_target_and_what_is_otherwise_is_told(store: Fea
     assert [(sample.label, sample.group) for sample in column.samples] == [(s.id[:2], None) for s in column.samples]
     assert found.sheet.title.endswith("among 23 samples")
     assert found.notes == [
-        "1 of 24 samples have no features, and are not among those shown",
+        "1 of 24 samples has no features, and is not shown",
         "values are those of the features as they are stored, not normalised (standardise) as the selection had them",
     ]
