@@ -92,13 +92,14 @@ def test_a_selection_that_is_not_there(data: FeatureStore) -> None:
         kept_columns(data, "abcdef")
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "few_trees")
 def test_labels_are_those_of_the_target_and_what_is_otherwise_is_told(store: FeatureStore, images: Path) -> None:
     (images / "p2" / "dark" / "1.png").write_bytes(b"no image")
     histokit.ingest(store, "folder", images, name="d", options={"pattern": "{site}/{label}/*.png"})
     histokit.extract(store, "d", "tiny", layers="last")
     how = {"target": "site", "normalise": "standardise", "controls": "label = 'dark'", "allow_missing": True}
-    selection = histokit.select(store, "d", "tiny/3", step=0.5, inner_folds=2, split="holdout", **how)
+    histokit.split(store, "d", "two", folds=2, target="site")
+    selection = histokit.select(store, "d", "tiny/3", step=0.5, inner_folds=2, split="two", **how)
     found = kept_columns(store, selection.id, columns=1, per_column=30)
     (column,) = found.columns
     assert len(column.samples) == found.count == 23

@@ -140,6 +140,16 @@ def test_stages_are_parted_by_a_line(empty):
     assert words(loss.get_legend())[-1] == "end of a stage"
 
 
+def test_stages_of_several_runs_are_not_parted(empty):
+    ids = [
+        save_curves(empty, ONE, settings={"lr": f"{last}"}, stage_of=lambda epoch, last=last: 1 + (epoch > last))
+        for last in (1, 0.5)
+    ]
+    loss, accuracy = draw_training(curves(empty, ids)).axes
+    assert len(lines(accuracy)) == 4, "validation and test of each"
+    assert "end of a stage" not in words(loss.get_legend())
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_files_of_the_same_curves_are_the_same(empty, tmp_path, suffix):
     found = curves(empty, save_curves(empty, TWO))

@@ -457,7 +457,7 @@ def test_problems_that_two_processes_find_at_once_are_there_once_and_at_any_time
 def test_predictions_of_an_earlier_version_are_read_wherever_they_stand(store: FeatureStore) -> None:
     """Without digests nothing tells whether rows that stand together are all that there are."""
     for run_id in ("aaaa1234", "bbbb1234"):
-        store.save_run(*made.a_run(run_id))
+        store.save_run(*made.a_run(run_id), None)
     rows = store.database.read("predictions")
     store.database.overwrite("predictions", rows.take([0, 1, 3, 4, 5, 2]))
     runs = [replace(run, digests={}) for run in store.runs()]
