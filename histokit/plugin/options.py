@@ -7,9 +7,10 @@ import inspect
 import io
 import types
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from numbers import Real
+from pathlib import Path, PurePath
 from shlex import quote
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from histokit.errors import UsageError, did_you_mean
 
@@ -45,7 +46,8 @@ def convert_options(function: Callable[..., Any], options: Mapping[str, Any], ow
     options : mapping
         Texts, converted to ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal``, a
         comma-separated ``tuple`` or ``list`` (a part that holds a comma stands in double quotes), or an optional one of
-        these; values that are not text pass unchanged.
+        these. Of values that are not text, numbers and paths become text where nothing but text is announced, so that
+        a class may be called 1; all others pass unchanged.
     owner : str
         Who announces the options, for messages.
 
@@ -65,7 +67,8 @@ def convert_options(function: Callable[..., Any], options: Mapping[str, Any], ow
     missing = [name for name, p in known.items() if p.default is p.empty and name not in options]
     if missing:
         raise UsageError(f"{owner} needs the option {missing[0]!r}.", next=f"Add -o {missing[0]}=VALUE.")
-    return {name: _convert(value, hints.get(name, str), name, owner) for name, value in options.items()}
+    plain = {name: _plain_texts(value, hints.get(name), name, owner) for name, value in options.items()}
+    return {name: _convert(value, hints.get(name, str), name, owner) for name, value in plain.items()}
 
 
 def announced_options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -93,15 +96,33 @@ def typed_option(name: str, value: str | Iterable[str]) -> str:
     return f"-o {quote(f'{name}={value if isinstance(value, str) else join_list(value)}')}"
 
 
+def _plain_texts(value: Any, hint: Any, name: str, owner: str) -> Any:
+    """Return numbers and paths as the texts that a command line would give, where texts alone are announced."""
+    origin = get_origin(hint)
+    kinds = [a for a in get_args(hint) if a is not type(None)] if origin in (Union, types.UnionType) else [hint]
+    lists = [a for a in kinds if get_origin(a) in (tuple, list) and get_args(a)[:1] == (str,)]
+    if value is None or any(a is not str and a not in lists for a in kinds):
+        return value
+    if isinstance(value, Real | PurePath):
+        return str(value)
+    parts = value if isinstance(value, tuple | list) and lists else [value]
+    if isinstance(value, Mapping) or any(not isinstance(part, str | Real | PurePath) for part in parts):
+        _refuse(value, hint, name, owner)
+    return value if isinstance(value, str) else type(value)(map(str, parts))
+
+
 def _convert(value: Any, hint: Any, name: str, owner: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
         return _parse(value, hint)
     except ValueError:
-        raise UsageError(
-            f"{owner}: option {name}={value!r} is not {_describe(hint)}.", next=f"Give {name} as {_describe(hint)}."
-        ) from None
+        _refuse(value, hint, name, owner)
+
+
+def _refuse(value: Any, hint: Any, name: str, owner: str) -> NoReturn:
+    wanted = _describe(hint)
+    raise UsageError(f"{owner}: option {name}={value!r} is not {wanted}.", next=f"Give {name} as {wanted}.") from None
 
 
 def _parse(text: str, hint: Any) -> Any:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from histokit.errors import UsageError
@@ -76,6 +78,45 @@ def test_values_that_are_not_text_pass():
         "whole": 7,
         "names": ("a",),
     }
+
+
+def textual(
+    root: str, *, name: str | None = None, names: tuple[str, ...] = (), both: str | int = "", free=None
+) -> None:
+    """Announce options of text alone, one that may be a number, and one that says nothing."""
+
+
+@pytest.mark.parametrize(
+    ("given", "converted"),
+    [
+        ({"name": 1}, {"name": "1"}),
+        ({"name": np.int64(1)}, {"name": "1"}),
+        ({"name": Path("a.csv")}, {"name": "a.csv"}),
+        ({"name": None}, {"name": None}),
+        ({"names": [1, 0]}, {"names": ["1", "0"]}),
+        ({"names": ("a, b", 2.5)}, {"names": ("a, b", "2.5")}),
+        ({"names": 7}, {"names": ("7",)}),
+        ({"both": 7, "free": 8}, {"both": 7, "free": 8}),
+    ],
+)
+def test_numbers_are_texts_where_texts_alone_are_announced(given, converted):
+    assert convert_options(textual, given, "it") == converted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("name", ["a"], "text or none"),
+        ("name", {"a": 1}, "text or none"),
+        ("names", {"A": 1}, "a comma-separated list of text"),
+        ("names", [["a"]], "a comma-separated list of text"),
+        ("names", [None], "a comma-separated list of text"),
+    ],
+)
+def test_what_is_no_text_is_told_by_the_name_of_its_option(name, value, wanted):
+    with pytest.raises(UsageError, match=rf"it: option {name}={re.escape(repr(value))} is not {wanted}") as caught:
+        convert_options(textual, {name: value}, "it")
+    assert caught.value.next == f"Give {name} as {wanted}."
 
 
 def test_an_unknown_option_gets_a_hint():
