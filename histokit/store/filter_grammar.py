@@ -104,6 +104,8 @@ class _Parser:
             refuse(self.text, token.at, "a filter looks at no other table")
         name = token.kind == "keyword" and what == _OPERAND
         hint = f'; a column of this name stands in double quotes: "{token.text.lower()}"' if name else ""
+        if token.kind == "word" and after and after.kind == "word":
+            hint = f'; a name with a blank stands in double quotes: "{after.text} {token.text}"'
         refuse(self.text, token.at, f"expected {what}{hint}")
 
     def _condition(self) -> Node:
@@ -230,8 +232,9 @@ class _Parser:
     def _function(self, token: Token) -> Node:
         name = token.text.lower()
         if name not in FUNCTIONS:
-            known = f"{did_you_mean(name, FUNCTIONS)}There are {', '.join(FUNCTIONS)}, and LIKE for patterns."
-            refuse(self.text, token.at, f"there is no function {token.text!r}", known)
+            known = f"{did_you_mean(name, FUNCTIONS)}There are {', '.join(FUNCTIONS)}, and LIKE for patterns"
+            column = f'a column with parentheses in its name stands in double quotes: "{token.text} (…)"'
+            refuse(self.text, token.at, f"there is no function {token.text!r}", f"{known}; {column}")
         return Node("function", token.at, name, (self._inside(self._operand),))
 
     def _inside(self, read: Any) -> Node:

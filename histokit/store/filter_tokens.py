@@ -65,7 +65,7 @@ def refuse(text: str, at: int, why: str, next: str | None = None) -> NoReturn:
     """Raise the error of a filter that cannot be read, or does not fit."""
     whole = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     place = f" at character {at + 1}, {_word_at(text, at)!r}" if at < len(text) else " at its end"
-    usual = "Write conditions such as: label = 'x' AND (age >= 50 OR slide IN ('a', 'b'))"
+    usual = "Write conditions such as: label = 'x' AND (age >= 50 OR \"cell line\" IN ('a', 'b'))"
     raise UsageError(f"The filter {whole!r} is refused{place}: {why}.", next=next or usual)
 
 

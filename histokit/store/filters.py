@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import did_you_mean
 from histokit.store.filter_grammar import Node, parse
-from histokit.store.filter_tokens import refuse
+from histokit.store.filter_tokens import name_text, refuse
 
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _COMPUTE: dict[str, Callable[..., Any]] = {
@@ -132,6 +132,7 @@ class _Evaluation:
             return "number", node.value
         if node.kind in ("text", "truth"):
             return node.kind, pa.scalar(node.value)
+        self._require_column(node)
         if node.kind == "column":
             assert self.rows is not None
             values = self.rows.column(self._name(node))
@@ -142,6 +143,15 @@ class _Evaluation:
         if node.kind == "function":
             return self._function(node)
         return "truth", getattr(self, f"_{node.kind}")(node)
+
+    def _require_column(self, node: Node) -> None:
+        """Raise where texts alone are compared and one is the name of a column, which then all rows or none fulfil."""
+        if node.kind in ("not", "and", "or") or self.names(node):
+            return
+        for part in _literals(node):
+            if part.value in self.columns:
+                hint = f"A column stands without quotes or in double quotes: {name_text(part.value)}"
+                refuse(self.text, part.at, "this is a text, and no column", hint)
 
     def _function(self, node: Node) -> tuple[str, Any]:
         takes, gives, compute = _FUNCTIONS[node.value]
@@ -229,6 +239,10 @@ class _Evaluation:
         return pc.match_substring_regex(values, pattern, ignore_case=node.kind == "ilike")
 
     _ilike = _like
+
+
+def _literals(node: Node) -> list[Node]:
+    return [node] if node.kind == "text" else [found for part in node.parts for found in _literals(part)]
 
 
 def _composed(name: str) -> str:

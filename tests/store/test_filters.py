@@ -223,6 +223,39 @@ def test_hints() -> None:
     assert "Did you mean 'lower'? " in hint("lowr(slide) = 'x'")
 
 
+def test_names_that_need_double_quotes_are_told() -> None:
+    def refusal(where: str) -> str:
+        with pytest.raises(UsageError) as caught:
+            kept(where)
+        return str(caught.value)
+
+    assert 'a name with a blank stands in double quotes: "cell line"' in refusal("cell line = 'HeLa'")
+    assert 'a name with a blank stands in double quotes: "cell line"' in refusal("age > 3 AND cell line = 'HeLa'")
+    assert 'a column with parentheses in its name stands in double quotes: "dose (…)"' in refusal("dose (µM) > 3")
+    assert '"cell line" IN' in refusal("cell-line = 'HeLa'")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "'cell line' <> 'HeLa'",
+        "NOT 'cell line' = 'HeLa'",
+        "'HeLa' = 'cell line'",
+        "'cell line' IN ('HeLa')",
+        "age > 3 OR 'cell line' LIKE 'H%'",
+        "'cell line' IS NOT NULL",
+        "lower('cell line') = 'hela'",
+        "'cell line' BETWEEN 'a' AND 'b'",
+    ],
+)
+def test_a_column_in_single_quotes_is_refused(where: str) -> None:
+    for rows in (TABLE, TABLE.slice(0, 0)):
+        with pytest.raises(UsageError, match=r"'cell line'\": this is a text, and no column") as caught:
+            kept(where, rows)
+        assert caught.value.next == 'A column stands without quotes or in double quotes: "cell line"'
+    assert kept("slide <> 'cell line' AND 'x' <> 'y'") == kept("slide IS NOT NULL")
+
+
 def test_names_that_differ_in_case_only_are_told_apart() -> None:
     table = pa.table({"id": ["a", "b"], "Slide": ["x", "y"], "slide": ["y", "x"]})
     assert kept("slide = 'x'", table) == ["b"]
