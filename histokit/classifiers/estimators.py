@@ -26,6 +26,9 @@ _MOVED = {
     "histokit.protocol.solvers.nearest": "histokit.classifiers.solvers.nearest",
 }
 
+#: Of which estimators, by what their rows name, a model was stored.
+_STORED: set[tuple[str, tuple[str, ...]]] = set()
+
 _ARRAY_LIBRARIES = tuple(f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask"))
 
 
@@ -177,6 +180,37 @@ def dump(model: Mapping[str, Any]) -> bytes:
         held = ", ".join(sorted(unnamed))
         raise TypeError(f"the model holds {held}, which the row of its classifier is to name in stored_types")
     return data
+
+
+def check_stored(name: str, numbers: bool | None = None) -> None:
+    """Raise where models of a classifier could not be stored, before one is trained for long.
+
+    One is fitted to a few made-up samples. Where it cannot be, or is trained on images, nothing is said yet.
+
+    Parameters
+    ----------
+    name : str
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
+
+    Raises
+    ------
+    TypeError
+        As of `dump`.
+    """
+    entry = classifier(name, numbers)
+    known = entry.estimator, entry.stored_types
+    if known in _STORED or entry.pixels:
+        return
+    y = np.arange(8) % 2
+    X = np.random.default_rng(0).normal(size=(8, 3)) + y[:, None]
+    try:
+        fitted = fit(name, {key: each.default[0] for key, each in entry.parameters.items()}, X, y, numbers=numbers)
+    except Exception:
+        # What is the matter is told of the samples that are trained on.
+        return
+    dump({"estimator": fitted})
+    _STORED.add(known)
 
 
 def _trusted() -> set[str]:

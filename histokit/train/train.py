@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.classifiers.column_limits import check_columns
-from histokit.classifiers.estimators import dump
+from histokit.classifiers.estimators import check_stored, dump
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
@@ -152,6 +152,7 @@ def _train_one(
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
+    check_stored(recipe.classifier, recipe.numbers)
     finished = FinishedParts(store, run_id, experiment.features.sample_ids)
     parts, said = selection_parts(recipe, experiment, store)
     remarks = _check_data(store, recipe, experiment, [part["columns"] for part in parts if part])

@@ -2,6 +2,7 @@ import io
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from fractions import Fraction
 from zipfile import ZipFile
 
@@ -14,10 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.svm import LinearSVC
 
+from histokit.classifiers import estimators
 from histokit.classifiers.estimators import converged, dump, fit, load, scores
 from histokit.classifiers.fitting import Fitting, fit_classifier, parallel
 from histokit.classifiers.grids import make_grid
-from histokit.classifiers.table import CLASSIFIERS, check_class_weight
+from histokit.classifiers.table import CLASSIFIERS, REGRESSORS, check_class_weight
 from histokit.errors import DataError, UsageError
 from tests.classifiers.earlier_models import as_before
 from tests.classifiers.solvers.exact import samples
@@ -218,6 +220,17 @@ def test_models_of_other_types_are_refused():
 def test_what_could_not_be_read_back_is_not_stored():
     with pytest.raises(TypeError, match=r"holds fractions\.Fraction, which the row .* in stored_types"):
         dump({"estimator": Fraction(1, 2)})
+
+
+@pytest.mark.parametrize(("rows", "numbers"), [(CLASSIFIERS, False), (REGRESSORS, True)], ids=["classes", "numbers"])
+def test_whether_models_can_be_stored_is_known_before_they_are_trained(monkeypatch, rows, numbers):
+    monkeypatch.setattr(estimators, "_STORED", set())
+    for name in rows:
+        estimators.check_stored(name, numbers)
+    assert len(estimators._STORED) == sum(not row.pixels for row in rows.values())
+    monkeypatch.setitem(rows, "knn", replace(rows["knn"], stored_types=()))
+    with pytest.raises(TypeError, match="is to name in stored_types"):
+        estimators.check_stored("knn", numbers)
 
 
 def test_models_of_earlier_versions_are_read():

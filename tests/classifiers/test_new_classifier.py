@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 from histokit.classifiers.row import Classifier, Cost, Parameter, positive
 from histokit.classifiers.table import CLASSIFIERS, REGRESSORS
@@ -17,6 +19,7 @@ from histokit.plugin.testing import added_plugin
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
 from tests.study.small_study import write_study
+from tests.toy import make_samples, make_store
 
 STUDY = """\
 strategies = ["last layer"]
@@ -40,6 +43,17 @@ ROW = Classifier(
     seeded=False,
     colour="#123456",
 )
+
+
+class Strange(GaussianNB):  # type: ignore[misc]
+    """What skops does not know, and does not load by itself."""
+
+    rows: ClassVar[list[int]] = []
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit it, and note of how many samples."""
+        self.rows.append(len(X))
+        return super().fit(X, y)
 
 
 @pytest.fixture
@@ -103,6 +117,22 @@ def test_one_row_is_enough_for_every_command(histokit: CommandLine, tmp_path: Pa
     assert seconds < 100
     ask = (*store, "train", "cells", "--features", "tiny/last", "--split", "cv", "--classifier", "bayes")
     assert histokit.ok(*ask, "--grid", "smoothing=1e-9,1e-1").out == histokit.ok(*ask).out, "simple ones come first"
+
+
+def test_types_that_its_row_does_not_name_are_told_before_the_training(
+    histokit: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = f"{Strange.__module__}:Strange"
+    monkeypatch.setitem(CLASSIFIERS, "bayes", replace(ROW, estimator=made))
+    samples, X = make_samples(n=24, slides=6)
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    ask = ("--store", store.uri, "train", "toy", "--features", "net/last", "--classifier", "bayes")
+    Strange.rows.clear()
+    assert "Strange, which the row of its classifier is to name in stored_types" in histokit.fails(*ask, code=1).err
+    assert Strange.rows == [8]
+    monkeypatch.setitem(CLASSIFIERS, "bayes", replace(ROW, estimator=made, stored_types=(made.replace(":", "."),)))
+    histokit.ok(*ask, "--inner-folds", 2)
+    assert histokit.ok(*ask, "--inner-folds", 2).out.strip()
 
 
 def test_its_name_is_in_the_help_and_its_parameters_in_messages(histokit: CommandLine, tmp_path: Path) -> None:
