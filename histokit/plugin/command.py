@@ -115,10 +115,10 @@ def check(
         Path | None, typer.Argument(metavar="ROOT", help="Data that a dataset plugin or a reader is checked on.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the dataset plugin.")
+        list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of a dataset plugin.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="W", help="Weights of the backbone. [default: random, if it has any]")
+        str | None, typer.Option(metavar="W", help="Weights of a backbone. [default: random, if it has any]")
     ] = None,
 ) -> None:
     """Check a plugin against its contract, clause by clause."""

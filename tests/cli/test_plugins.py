@@ -133,6 +133,22 @@ def test_a_dataset_plugin_is_checked_on_data(histokit, images):
     assert "resnet18" in histokit.fails("plugins", "check", "timm:resnet188", code=ExitCode.PLUGIN).err
 
 
+@pytest.mark.parametrize(
+    ("given", "untaken"),
+    [
+        ((".png", "ROOT", "-o", "bits=12"), "-o"),
+        ((".png", "ROOT", "--weights", "random"), "--weights"),
+        (("texture", "ROOT"), "ROOT"),
+        (("timm:test_resnet", "ROOT", "-o", "size=3"), "ROOT and -o"),
+        (("synthetic", "--weights", "random"), "--weights"),
+    ],
+)
+def test_what_a_plugin_of_its_kind_does_not_take_is_not_passed_over(histokit, images, given, untaken):
+    asked = [images if word == "ROOT" else word for word in given]
+    refused = histokit.fails("plugins", "check", *asked, code=ExitCode.USAGE).err
+    assert f"which takes no {untaken}.\nLeave out {untaken}. " in refused
+
+
 def test_a_plugin_that_fails_a_check_is_code_3(histokit, images):
     options = ["-o", "pattern={patient}/{label}/*.png", "-o", "classes=dark"]
     result = histokit("plugins", "check", "folder", images, *options)

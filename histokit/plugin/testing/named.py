@@ -40,12 +40,15 @@ def iter_named_checks(
     PluginError
         If the name is unknown, claimed twice, or its plugin does not load.
     UsageError
-        If the dataset plugin, or the reader, needs data and none are given.
+        If the dataset plugin, or the reader, needs data and none are given; or if something is given that a plugin of
+        its kind does not take.
     """
     found = registry()
     base = split_backbone_name(name)[0]
     prefix = base.partition(":")[0] + ":"
+    given = {"ROOT": root, "-o": options, "--weights": weights}
     if name in found.datasets:
+        _refuse(name, "a dataset plugin", given, "--weights")
         cls = found.dataset(name)
         if cls.needs_data and root is None:
             raise UsageError(
@@ -55,10 +58,12 @@ def iter_named_checks(
         with dataset_caller(cls).call("its options"):
             return iter(list(iter_dataset_checks(cls, root, **(options or {}))))
     if (reader := found.find_reader(name.lower())) is not None:
+        _refuse(name, "a reader of image files", given, "-o", "--weights")
         return iter(list(iter_reader_checks(reader, root)))
     if base not in found.backbones and prefix not in found.backbones:
         hint = did_you_mean(name, [*found.datasets, *found.backbones, *found.readers])
         raise found.unknown(f"There is no plugin {name!r}.", f"{hint}See: histokit list plugins")
+    _refuse(name, "a backbone", given, "ROOT", "-o")
     from histokit.plugin.testing.backbones import iter_backbone_checks
 
     if prefix in found.backbones:
@@ -68,3 +73,14 @@ def iter_named_checks(
         own = GuardedBackbone(found.backbone(name), name).attribute("weights")
         weights = NONE if own == NONE else RANDOM
     return iter_backbone_checks(lambda request: found.backbone(request.name, request.weights), name, weights)
+
+
+def _refuse(name: str, kind: str, given: Mapping[str, Any], *untaken: str) -> None:
+    """Raise where something is given that would be passed over."""
+    what = [word for word in untaken if given[word]]
+    if what:
+        listed = " and ".join(what)
+        raise UsageError(
+            f"{name} is {kind}, which takes no {listed}.",
+            next=f"Leave out {listed}. See: histokit plugins check --help",
+        )
