@@ -120,8 +120,8 @@ class ChannelSource(NamedTuple):
         if listed and all(name.startswith("page=") for name in raw.channels):
             raise DataError(
                 f"{path} has {count} pages (page=0 to {count - 1}), not one image; nothing says what they are.",
-                next="Choose all, their maximum or one: ingest with -o planes=each, max, or such as page=0; "
-                "where they are channels, name those that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
+                next="Choose all, their maximum or one (ingest folder or table with -o planes=each, max, or such as "
+                "page=0), or save each alone. Channels are named: -o channels=NAME:NUMBER,… counting from 1.",
             )
         raise DataError(
             f"{path} has {count} channel{'s' * (count > 1)}{listed}, not {len(self.channels)}: "

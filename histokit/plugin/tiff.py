@@ -298,7 +298,7 @@ def _further_pages(pages: list[Page], below: list[Page]) -> tuple[str | None, in
         said = count == channels == len(alike) == 3 and not are_coloured_otherwise(first)
         if said and _are_grey(alike) and pages[:3] == alike:
             return None, 3, None
-        what, option = f"{count} planes or pages", "planes=each, max or one of them"
+        what, option = f"{count} planes or pages", "planes=each, max or one of them, of folder or table"
         if channels == count:
             what, option = f"{count} channels", "channels=A:1,B:2"
         by = " by its own description" if told > len(alike) else ""

@@ -113,7 +113,8 @@ class TiffStack:
                 one = ",".join(f"{plane.name}=0" for plane in planes)
                 raise DataError(
                     f"{path} has {count} planes or pages ({sizes}), which are not one image.",
-                    next=f"Choose all, their maximum or one: ingest with -o planes=each, max, or such as {one}.",
+                    next="Choose all, their maximum or one (ingest folder or table with -o planes=each, max, or such "
+                    f"as {one}), or save each alone.",
                 )
             return {}
         wanted = dict(re.findall(r"(\w+)=(\d+)", part))

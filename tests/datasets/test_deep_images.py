@@ -14,6 +14,8 @@ from histokit.datasets.table import Table
 from histokit.errors import DataError, UsageError
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import read_image
+from histokit.plugin.manager import registry
+from histokit.plugin.options import announced_options
 from histokit.plugin.remarks import ImageWarning, collected_remarks
 from histokit.plugin.testing import check_dataset
 
@@ -567,3 +569,16 @@ def test_12_bits_of_jpeg_in_rows_of_an_odd_number_are_whole(tmp_path: Path) -> N
     tifffile.imwrite(tmp_path / "a.tif", values, compression="jpeg", bitspersample=12)
     found = read_image(tmp_path / "a.tif", deep=True)[..., 0].astype(float) * 4095 / 65535
     assert np.abs(found - values).max() < 40
+
+
+@pytest.mark.parametrize(("options", "shape"), [({}, (4,)), ({"scale": "minmax"}, (4,)), ({"channels": "A:1"}, (2, 3))])
+def test_planes_are_advised_of_the_plugins_that_have_them(tmp_path, options, shape):
+    """Annotations, say, are drawn on whole files."""
+    known = registry().datasets
+    able = [name for name in known if "planes" in announced_options(registry().dataset(name).__init__)]
+    tifffile.imwrite(tmp_path / "a.tif", deep((*shape, 9, 11)), photometric="minisblack", imagej=len(shape) > 1)
+    with pytest.raises(DataError, match="planes=each") as caught:
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options}))
+    told = f"{caught.value.message} {caught.value.next}"
+    assert " or ".join(sorted(able)) in told
+    assert "save each alone" in told
