@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pydicom import dcmread
 
 import histokit
 from histokit.datasets.whole_slides.digests import slide_digest
+from histokit.datasets.whole_slides.opened import OpenSlides
 from histokit.datasets.whole_slides.slides import Slides
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
@@ -106,6 +109,58 @@ def test_what_is_no_slide_is_told_and_left_out(tmp_path: Path) -> None:
     samples, dataset = read(tmp_path)
     assert {s.image for s in samples} == {("s/z.dcm",)}
     assert dataset.warnings == [told]
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TimeoutError("it waits for a pipe, or reads a device")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("name", ["y.dcm", "notes", "notes.txt"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_slides_that_lie_beside_a_pipe_are_put_aside(tmp_path: Path, name: str, kind: str) -> None:
+    """OpenSlide opens all that lies in their folder, and would wait for it."""
+    series(tmp_path, "s1", 1)
+    series(tmp_path, "s2", 2)
+    whole = {sample.id for sample in read(tmp_path)[0] if sample.image[0].startswith("s2/")}
+    odd = tmp_path / "s1" / name
+    if kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero")
+    samples, dataset = read(tmp_path)
+    assert {sample.id for sample in samples if not sample.id.startswith("s1")} == whole
+    told = [text for text in dataset.warnings if f"{name!r}, which is opened with it, is a {kind}, no file" in text]
+    assert len(told) == 1
+    assert "z.dcm cannot be opened" in told[0]
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_pipe_that_came_later_is_told_when_a_tile_is_read(tmp_path: Path) -> None:
+    series(tmp_path, "s", 1)
+    (sample, *_), _ = read(tmp_path)
+    os.mkfifo(tmp_path / "s" / "pipe")
+    with pytest.raises(DataError, match="'pipe', which is opened with it, is a pipe"):
+        read(tmp_path)[1].read(sample)
+    slide_digest(tmp_path / "s" / "z.dcm")
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize(("suffix", "beside"), [(".mrxs", "a/Data0000.dat"), (".vms", "b.jpg")])
+def test_formats_of_several_files(tmp_path: Path, suffix: str, beside: str) -> None:
+    (slide := tmp_path / f"a{suffix}").write_text("ImageFile = b.jpg\n")
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / beside)
+    with pytest.raises(DataError, match=f"{Path(beside).name}', which is opened with it, is a pipe"):
+        OpenSlides().open(slide)
 
 
 def test_a_series_of_a_label_alone_gives_no_tile(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Met:
 
     def _slides(self) -> str:
         """Return what reads the images that are not there, where some are files of whole slides."""
-        from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES
+        from histokit.datasets.whole_slides.kinds import SLIDE_SUFFIXES
 
         slides = [name for name in sorted(self.missing_names) if suffix_of(name) in SLIDE_SUFFIXES - IMAGE_SUFFIXES]
         if not slides:

@@ -9,13 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histokit.datasets.whole_slides.opened import DICOM_SUFFIXES, SLIDE_SUFFIXES
+from histokit.datasets.whole_slides.kinds import DICOM_MAGIC
 from histokit.errors import UsageError
-from histokit.files import suffix_of
+from histokit.files import oddity
 from histokit.plugin.digests import FileState, state_of
-
-#: What stands behind the first 128 bytes.
-_MAGIC = b"DICM"
 
 #: VL Whole Slide Microscopy Image Storage (DICOM PS3.4, B.5).
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -31,35 +28,25 @@ class DicomFile(NamedTuple):
     pixels: int
 
 
-def is_dicom(path: Path) -> bool:
-    """Return whether a file is one of DICOM: by its name, or by its content where the name says nothing of slides."""
-    suffix = suffix_of(path.name)
-    if suffix in SLIDE_SUFFIXES:
-        return suffix in DICOM_SUFFIXES
-    with suppress(OSError):
-        if path.is_file():
-            with path.open("rb") as file:
-                return file.read(132)[128:] == _MAGIC
-    return False
-
-
 def dicom_file(path: Path) -> DicomFile | None:
     """Return what a file says of itself; none where it is no file of a whole slide, or is damaged.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be read, or is a pipe or a device.
     UsageError
         If pydicom is not installed.
     """
+    if odd := oddity(path):
+        raise OSError(f"{path.name} is {odd}")
     return _read(path, state_of(path.stat()))
 
 
 @lru_cache(maxsize=1 << 16)
 def _read(path: Path, state: FileState) -> DicomFile | None:
     with path.open("rb") as file:
-        if file.read(132)[128:] != _MAGIC:
+        if file.read(132)[128:] != DICOM_MAGIC:
             return None
         file.seek(0)
         read_partial = _load_pydicom()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from histokit.datasets.whole_slides.dicom import files_of_series, is_dicom
-from histokit.files import suffix_of
+from histokit.datasets.whole_slides.dicom import files_of_series
+from histokit.datasets.whole_slides.kinds import is_dicom, listed_beside
 from histokit.plugin.digests import digest_bytes, digest_file
 from histokit.plugin.tiff_tags import TagError, byte_order, read_pages
 
@@ -17,10 +16,6 @@ WHOLE = 64 << 20
 
 _END = 1 << 20
 _BLOCKS, _BLOCK = 64, 64 << 10
-
-#: Files beside a slide that belong to it, of formats of many files.
-_FOLDER_OF = (".mrxs",)
-_LISTED_BY = (".vms", ".vmu")
 
 
 def slide_digest(path: Path) -> bytes:
@@ -42,13 +37,8 @@ def slide_digest(path: Path) -> bytes:
 
 def files_beside(path: Path) -> Iterator[Path]:
     """Yield the other files that belong to a slide."""
-    suffix = suffix_of(path.name)
-    if suffix in _FOLDER_OF and path.with_suffix("").is_dir():
-        yield from sorted(file for file in path.with_suffix("").iterdir() if file.is_file())
-    elif suffix in _LISTED_BY:
-        names = set(re.findall(r"=\s*([^\s=/\\]+\.[A-Za-z0-9]+)\s*$", path.read_text(errors="replace"), re.MULTILINE))
-        yield from sorted(file for name in names if (file := path.parent / name).is_file())
-    elif is_dicom(path):
+    yield from (file for file in listed_beside(path) if file.is_file())
+    if is_dicom(path):
         yield from files_of_series(path)
 
 

@@ -14,8 +14,9 @@ from histokit.datasets.labels import LabelTable
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk
-from histokit.datasets.whole_slides.dicom import finest_levels, is_dicom
-from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
+from histokit.datasets.whole_slides.dicom import finest_levels
+from histokit.datasets.whole_slides.kinds import SLIDE_SUFFIXES, is_dicom
+from histokit.datasets.whole_slides.opened import OpenSlides
 from histokit.errors import DataError, counted, some
 from histokit.files import suffix_of
 

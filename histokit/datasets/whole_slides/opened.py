@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from histokit.datasets.whole_slides.kinds import refuse_waiting
 from histokit.datasets.whole_slides.openslide_pyramid import OpenSlidePyramid, load_openslide
 from histokit.datasets.whole_slides.pyramid import Pyramid
 from histokit.datasets.whole_slides.tiff_facts import scanner
@@ -19,14 +20,6 @@ from histokit.errors import DataError, first_line
 from histokit.files import oddity, suffix_of
 from histokit.plugin.digests import FileState, state_of
 from histokit.plugin.signatures import refuse_stand_in
-
-#: What DICOM files end in.
-DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
-
-#: Of files; others that OpenSlide reads have to be named by a pattern.
-SLIDE_SUFFIXES = DICOM_SUFFIXES.union(
-    (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff")
-)
 
 #: Slides that stay open; each takes some memory and a few file descriptors.
 _OPEN = 8
@@ -96,6 +89,7 @@ class OpenSlides:
             raise DataError(f"{path.name} is empty.", next="Copy the slide again.")
         if suffix_of(path.name) in (".tif", ".tiff") and _scanner(path) is None:
             return TiffPyramid(path, self._tiles)
+        refuse_waiting(path)
         return OpenSlidePyramid(path, self._openslide_cache)
 
 
