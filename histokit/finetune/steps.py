@@ -111,18 +111,22 @@ class GradientSteps:
         try:
             with memory_told(self.means.device, "the training", batch.shape):
                 total = self._gradient(module, batch, targets, size, scaler)
+                # Its first step allocates what an optimiser keeps of each weight.
+                self._follow(optimizer, scaler)
+                return total
         except BatchTooLargeError as error:
             short = error.message
-        else:
-            if self.recipe.clip:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-            scaler.step(optimizer)
-            scaler.update()
-            if self.average is not None:
-                self.average.update(self.network)
-            return total
-        raise UsageError(short, next=self._fitting(module, batch, targets, min(size, len(rows)), scaler))
+        raise UsageError(short, next=self._fitting(module, batch, targets, min(size, len(rows)), optimizer, scaler))
+
+    def _follow(self, optimizer: Any, scaler: Any) -> None:
+        """Change the weights by the gradient that was accumulated."""
+        if self.recipe.clip:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        scaler.step(optimizer)
+        scaler.update()
+        if self.average is not None:
+            self.average.update(self.network)
 
     def _gradient(self, module: nn.Module, batch: Tensor, targets: Tensor, size: int, scaler: Any) -> Tensor:
         total = torch.zeros((), device=self.means.device)
@@ -133,13 +137,23 @@ class GradientSteps:
             total += loss.detach()
         return total
 
-    def _fitting(self, module: nn.Module, batch: Tensor, targets: Tensor, size: int, scaler: Any) -> str:
-        """Return what to type where memory is short: the number of images of a pass that fit, which was tried."""
+    def _fitting(
+        self, module: nn.Module, batch: Tensor, targets: Tensor, size: int, optimizer: Any, scaler: Any
+    ) -> str:
+        """Return what to type where memory is short: the number of images of a pass that fit, which was tried.
+
+        The network is of no use from here on: it was changed by steps of nothing but a trial.
+        """
         while size > 1:
             size //= 2
             self.network.zero_grad(set_to_none=True)
+            # Of some weights it may hold a part.
+            optimizer.state.clear()
             free_memory(self.means.device)
             try:
+                self._gradient(module, batch[:size], targets[:size], size, scaler)
+                optimizer.step()
+                # Once more, beside what the optimiser keeps from now on.
                 self._gradient(module, batch[:size], targets[:size], size, scaler)
             except UsageError:
                 break

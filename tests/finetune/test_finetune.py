@@ -395,6 +395,36 @@ def test_short_memory_says_how_many_images_fit(data: FeatureStore, monkeypatch: 
     assert trained(data, micro_batch=2).folds
 
 
+@pytest.mark.parametrize("most", [3, 0])
+def test_memory_that_is_short_for_an_optimiser_is_told_likewise(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    original, rows = steps.GradientSteps.outputs, []
+
+    def outputs(self: steps.GradientSteps, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            rows.append(len(batch))
+        return original(self, module, batch)
+
+    def step(self: torch.optim.Optimizer, closure: object = None) -> None:
+        parameter = self.param_groups[0]["params"][0]
+        assert not self.state, "what is left of a step that failed is forgotten"
+        # As far as the first of what it keeps.
+        self.state[parameter]["step"] = torch.zeros(())
+        if rows[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(steps.GradientSteps, "outputs", outputs)
+    monkeypatch.setattr(steps, "free_memory", lambda device: None)
+    for kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD):
+        monkeypatch.setattr(kind, "step", step)
+    with pytest.raises(UsageError, match="too little memory to run the training") as caught:
+        trained(data)
+    wanted = f"--micro-batch {most - 1} accumulates" if most else "No smaller pass fits"
+    assert wanted in str(caught.value.next)
+    assert data.runs() == []
+
+
 def test_the_head_learns_from_vectors_what_it_learns_from_images(
     data: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
