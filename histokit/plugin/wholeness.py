@@ -1,4 +1,4 @@
-"""Whether PNG and JPEG files hold all of their pixels, for decoders make up what is missing without a word."""
+"""Whether image files hold all of their pixels, for decoders make up what is missing without a word."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from histokit.plugin.cut_files import jpeg2000_is_whole, pcx_is_whole
 from histokit.plugin.jpeg_parts import JpegParts
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def jpeg_damage(data: bytes) -> str | None:
     return None
 
 
+_BY_FORMAT = {"PCX": pcx_is_whole, "JPEG2000": jpeg2000_is_whole}
+
+
 def is_whole(image: Image.Image, content: BinaryIO) -> bool:
     """Return whether a file holds all pixels of the image that was decoded from it, as it was decoded."""
     if image.format == "PNG":
@@ -65,6 +69,8 @@ def is_whole(image: Image.Image, content: BinaryIO) -> bool:
         width, height = image.size
         last = np.asarray(image.crop((0, height - 1, width, height)))
         return bool(last.any() and not image.info.get("interlace")) or _png_is_whole(_bytes(content))
+    if image.format in _BY_FORMAT:
+        return _BY_FORMAT[image.format](_bytes(content))
     return image.format not in ("JPEG", "MPO") or _jpeg_is_whole(image, content)
 
 

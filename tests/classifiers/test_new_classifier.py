@@ -14,6 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from histokit.classifiers.row import Classifier, Cost, Parameter, positive
 from histokit.classifiers.table import CLASSIFIERS, REGRESSORS
+from histokit.errors import ExitCode
 from histokit.named_objects import named_object
 from histokit.plugin.testing import added_plugin
 from tests.cli.command_line import CommandLine
@@ -128,7 +129,9 @@ def test_types_that_its_row_does_not_name_are_told_before_the_training(
     store = make_store(tmp_path / "store", samples, {"last": X})
     ask = ("--store", store.uri, "train", "toy", "--features", "net/last", "--classifier", "bayes")
     Strange.rows.clear()
-    assert "Strange, which the row of its classifier is to name in stored_types" in histokit.fails(*ask, code=1).err
+    told = histokit(*ask)
+    assert told.code == ExitCode.BUG
+    assert "Strange, which the row of its classifier is to name in stored_types" in told.err
     assert Strange.rows == [8]
     monkeypatch.setitem(CLASSIFIERS, "bayes", replace(ROW, estimator=made, stored_types=(made.replace(":", "."),)))
     histokit.ok(*ask, "--inner-folds", 2)

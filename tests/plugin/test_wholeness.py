@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -11,6 +12,7 @@ from raw_images import chunk, png
 
 from histokit.errors import DataError
 from histokit.plugin import read_image
+from histokit.plugin.images import decode_image
 from histokit.plugin.remarks import ImageWarning
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
@@ -234,3 +236,66 @@ def test_a_jpeg_with_bytes_that_belong_to_no_block(tmp_path):
     path.write_bytes(content[:end] + bytes(range(100)) + content[end:])
     with pytest.raises(DataError, match=r"JPEG data are damaged: \d+ extraneous bytes"):
         read_image(path)
+
+
+def encoded(image, kind, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+#: More than 128 colours, so that those that are numbered as the mark of a palette are among them.
+IN_COLOURS = Image.fromarray(NOISE).quantize(250)
+IMAGES = {"colours": Image.fromarray(NOISE), "grey": Image.fromarray(NOISE[..., 0]), "palette": IN_COLOURS}
+CUT = [
+    *((kind, {}, name) for kind in ("BMP", "TGA", "GIF", "PCX", "TIFF", "PNG") for name in IMAGES),
+    *((kind, {}, name) for kind in ("SGI", "PPM", "JPEG2000") for name in ("colours", "grey")),
+    *(
+        ("JPEG2000", options, "colours")
+        for options in ({"tile_size": (8, 8)}, {"no_jp2": True}, {"irreversible": True})
+    ),
+    *(("WEBP", {"lossless": lossless}, "colours") for lossless in (True, False)),
+    ("TGA", {"compression": "tga_rle"}, "palette"),
+    ("TIFF", {"compression": "tiff_lzw"}, "colours"),
+    ("ICO", {"sizes": [(16, 16)]}, "colours"),
+    ("ICO", {"sizes": [(16, 16)], "bitmap_format": "bmp"}, "colours"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::histokit.plugin.remarks.ImageWarning")
+@pytest.mark.parametrize(("kind", "options", "name"), CUT, ids=lambda value: str(value).replace(" ", ""))
+def test_a_file_that_is_cut_short_is_read_right_or_not_at_all(kind, options, name):
+    content = encoded(IMAGES[name], kind, **options)
+    whole, read = decode_image(content, "a"), 0
+    # Each place in the last bytes, behind the head and around the palette of a PCX file; some between them.
+    size = len(content)
+    for place in {*range(size - 40, size), *range(max(1, size - 775), size - 740), *range(1, size, 41)}:
+        with contextlib.suppress(DataError):
+            assert np.array_equal(decode_image(content[:place], "a"), whole), place
+            read += 1
+    assert read < size // 10 or kind == "PCX"
+
+
+def test_a_pcx_file_without_its_palette_is_cut_short():
+    content = encoded(IN_COLOURS, "PCX")
+    for place in range(len(content) - 769, len(content)):
+        with pytest.raises(DataError, match="truncated"):
+            decode_image(content[:place], "a")
+    # One that says that it is grey needs none.
+    grey = bytearray(encoded(IMAGES["grey"], "PCX"))
+    grey[68:70] = b"\2\0"
+    assert (decode_image(bytes(grey[:-769]), "a")[..., 0] == NOISE[..., 0]).all()
+
+
+def test_a_jpeg_2000_file_without_all_of_its_tiles_is_cut_short():
+    content = encoded(Image.fromarray(NOISE), "JPEG2000", tile_size=(8, 8))
+    places = [place for place in range(len(content)) if content.startswith(b"\xff\x90\0\x0a", place)]
+    assert len(places) == 15
+    for place in places:
+        for more in (0, 2, 6, 12, 14):
+            with pytest.raises(DataError, match="cannot be read"):
+                decode_image(content[: place + more], "a")
+    # The mark of the end alone may be missing, where each tile says how many parts it has.
+    assert content.endswith(b"\xff\xd9")
+    with contextlib.suppress(DataError):
+        assert (decode_image(content[:-2], "a") == NOISE).all()

@@ -1,0 +1,63 @@
+"""Whether PCX and JPEG 2000 files hold what stands last in them, without which decoders give other pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import Counter
+
+#: The palette of a PCX file is its end, behind a byte of this value.
+_PALETTE, _PALETTE_BYTES = 12, 769
+#: What a PCX file says of grey, which needs no palette, and where.
+_GREY, _KIND = 2, 68
+
+#: Begin and end of the code of JPEG 2000, and of a part of a tile.
+_CODESTREAM, _END, _PART = b"\xff\x4f\xff\x51", b"\xff\xd9", b"\xff\x90"
+
+
+def pcx_is_whole(data: bytes) -> bool:
+    """Return whether a PCX file of up to 256 colours has its palette behind its pixels; of others, true.
+
+    Without it, numbers of colours would be taken for grey, and pixels for colours where one stands in its place.
+    """
+    from PIL import Image
+
+    version, bits, planes = data[1], data[3], data[65]
+    if (version, bits, planes) != (5, 8, 1):
+        return True
+    if data[-_PALETTE_BYTES] != _PALETTE:
+        return int.from_bytes(data[_KIND : _KIND + 2], "little") == _GREY
+    with Image.open(io.BytesIO(data), formats=["PCX"]) as opened:
+        size, (name, _, start, arguments) = opened.size, opened.tile[0]
+    try:
+        Image.frombytes("L", size, data[start:-_PALETTE_BYTES], name, ("L", *arguments[1:]))
+    except ValueError:
+        return False
+    return True
+
+
+def jpeg2000_is_whole(data: bytes) -> bool:
+    """Return whether a JPEG 2000 file holds all tiles, and all parts of each: what is missing is of one colour."""
+    place = data.find(_CODESTREAM) + 2
+    if place < 2:
+        return True
+    tiles, found, told = _tiles(data[place:]), Counter[int](), Counter[int]()
+    while place + 4 <= len(data) and not data.startswith(_END, place):
+        length = 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if data.startswith(_PART, place):
+            if place + 12 > len(data):
+                break
+            tile, length, _, parts = struct.unpack_from(">HIBB", data, place + 4)
+            found[tile] += 1
+            told[tile] = max(told[tile], parts)
+            # The last part may leave open how long it is.
+            length = length or len(data) - place
+        place += length
+    ended = data.startswith(_END, place) or data.endswith(_END)
+    every = all(found[tile] >= (told[tile] or 1) and (ended or told[tile]) for tile in range(tiles))
+    return every and place <= len(data)
+
+
+def _tiles(code: bytes) -> int:
+    width, height, _, _, across, down, left, top = struct.unpack_from(">8I", code, 6)
+    return int(-(-(width - left) // across) * -(-(height - top) // down))
