@@ -159,6 +159,7 @@ class ImageBatches(Generic[Key, Result]):
         queue.put([image.key for image in members], resized)
         while len(queue.keys) >= self.rows(shape):
             self._run(queue, shape)
+        queue.settled()
 
     def _run_waiting(self) -> None:
         """Run what takes most of the memory, although its batch is not full, where too much waits."""
@@ -169,6 +170,7 @@ class ImageBatches(Generic[Key, Result]):
             if waiting <= _BATCHES * (before // len(largest.keys)) * self.rows(shape):
                 return
             self._run(largest, shape)
+            largest.settled()
             waiting += largest.nbytes - before
 
     def _run(self, queue: ImageQueue[Key], shape: torch.Size) -> None:

@@ -18,7 +18,7 @@ class ImageQueue(Generic[Key]):
     ----------
     keys : list
     nbytes : int
-        The memory that they take.
+        The memory that they take, once they are `settled`.
     """
 
     def __init__(self) -> None:
@@ -55,6 +55,14 @@ class ImageQueue(Generic[Key]):
             size -= min(size, len(block))
             self.nbytes -= block.nbytes - rest.nbytes
             if len(rest):
-                # A few would keep all that came with them in memory. Of 64, the last 16 are not worth the copy.
+                # A few would keep all that came with them in memory while others are run.
                 alone = rest.untyped_storage().nbytes() > 4 * rest.nbytes
                 self._blocks.insert(0, rest.clone() if alone else rest)
+
+    def settled(self) -> None:
+        """Let go of what came with images that wait, and was taken: less than a batch is copied.
+
+        Not whenever some are taken: of a large block they are taken many times.
+        """
+        if self._blocks and self._blocks[0].untyped_storage().nbytes() > self._blocks[0].nbytes:
+            self._blocks[0] = self._blocks[0].clone()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections import Counter
+from typing import Any
 
 #: The palette of a PCX file is its end, behind a byte of this value.
 _PALETTE, _PALETTE_BYTES = 12, 769
@@ -28,9 +29,10 @@ def pcx_is_whole(data: bytes) -> bool:
     if data[-_PALETTE_BYTES] != _PALETTE:
         return int.from_bytes(data[_KIND : _KIND + 2], "little") == _GREY
     with Image.open(io.BytesIO(data), formats=["PCX"]) as opened:
-        size, (name, _, start, arguments) = opened.size, opened.tile[0]
+        size, tile = opened.size, opened.tile[0]
+    arguments: Any = tile.args
     try:
-        Image.frombytes("L", size, data[start:-_PALETTE_BYTES], name, ("L", *arguments[1:]))
+        Image.frombytes("L", size, data[tile.offset : -_PALETTE_BYTES], tile.codec_name, ("L", *arguments[1:]))
     except ValueError:
         return False
     return True

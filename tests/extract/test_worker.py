@@ -154,3 +154,32 @@ def test_what_is_left_of_many_keeps_no_others_in_memory() -> None:
     assert (queue.keys, queue.nbytes) == ([64], 768)
     assert queue.first(1)[0, 0, 0, 0] == 64
     assert queue.first(1).untyped_storage().nbytes() < 2 * 768
+
+
+@pytest.mark.parametrize("rows", [6, 48])
+def test_images_that_wait_take_no_more_than_is_counted(rows: int) -> None:
+    """However many come at once: what was read together with them, and was run, is let go of."""
+    known = Transform(Preprocess(resize="none"), ("R", "G", "B"), torch.device("cpu"))
+    sizes: list[int] = []
+    taken: list[int] = []
+    batches: ImageBatches[int, int] = ImageBatches(
+        known,
+        "net",
+        rows,
+        lambda *_: 1,
+        lambda batch: sizes.append(len(batch)) or 0,
+        lambda k, _: taken.extend(k),
+        print,
+    )
+    first = 0
+    for count in (64, 5, 31, 1, 64):
+        numbers = np.full((16, 16, 3), 1, np.uint8)
+        batches.add([InputImage(key, numbers * (key % 255)) for key in range(first, first + count)])
+        first += count
+        for queue in batches._queues.values():
+            assert queue.nbytes == 768 * len(queue.keys)
+            assert sum(block.untyped_storage().nbytes() for block in queue._blocks) == queue.nbytes
+    assert batches._queues
+    batches.finish()
+    assert taken == list(range(first))
+    assert set(sizes) == {rows}
