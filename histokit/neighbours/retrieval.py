@@ -123,7 +123,7 @@ class Retrieval(InNotebooks):
         if self.scores is None:
             return [self._neighbours()]
         at = self.scores["at"]
-        voted = [n for n in at[0]["vote"] if is_shown(n, self.shown) and (n.startswith("eta") or "acc" in n)]
+        voted = [n for n in at[0]["vote"] if is_shown(n, self.shown)]
         columns = ["k", "recall@k", "precision@k", *(f"vote: {name}" for name in voted)]
         rows = [[e["k"], e["recall"], e["precision"], *(e["vote"][n] for n in voted)] for e in at]
         found = [Sheet(self._title(), columns, rows)]

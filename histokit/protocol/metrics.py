@@ -95,10 +95,19 @@ METRICS: dict[str, Callable[[Counts], Floats] | None] = {
 #: is ``eta_w_precision``, and NaN there where a scan is never predicted.
 RETRIEVAL = ("eta_p", "eta_w", "eta_total", "eta_w_precision")
 
+#: The weight of a class to that of another one, and how little a metric changes as it goes that is not over classes.
+_RARE, _JUMP = 1e-9, 1e-3
+
 
 def is_over_classes(name: str) -> bool:
-    """Return whether a metric is a mean over the classes that occur, be they rare or not."""
-    return name in (AREA, "balanced_accuracy", "eta_w", "eta_total", "eta_w_precision") or name.endswith("_macro")
+    """Return whether a metric is over the classes that occur, be they rare or not.
+
+    It is where it jumps as the last sample of a class goes, however little that weighs.
+    """
+    if (metric := METRICS[name]) is None:
+        return True
+    rare, gone = (float(metric(Counts(np.array([[1.0, 0.0], [weight, 0.0]])))) for weight in (_RARE, 0.0))
+    return not abs(rare - gone) < _JUMP
 
 
 def is_shown(name: str, metric: str) -> bool:

@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 
 from histokit.errors import UsageError
 from histokit.protocol import scorers
-from histokit.protocol.metrics import METRICS, class_metrics
+from histokit.protocol.metrics import METRICS, class_metrics, is_over_classes
 from histokit.protocol.scorers import Scorer, check_metric, reasons
 
 
@@ -123,6 +123,20 @@ def test_resampling_few_units_does_not_look_at_all_samples_in_each_resample():
     Weights.taken.clear()
     Scorer(true, predicted, scores, units=np.arange(5_000) % 20).resample(weights)
     assert max(Weights.taken) <= weights.size
+
+
+def test_a_metric_is_over_classes_whatever_it_is_called(monkeypatch):
+    # Geometric mean of recalls, and the share of wrong predictions.
+    monkeypatch.setitem(METRICS, "g_mean", lambda counts: np.nan_to_num(counts.recall, nan=1.0).prod(-1) ** 0.5)
+    monkeypatch.setitem(METRICS, "wrong_macro", lambda counts: 1 - counts.right / counts.total)
+    assert [name for name in METRICS if not is_over_classes(name)] == [
+        "accuracy",
+        "precision_weighted",
+        "recall_weighted",
+        "f1_weighted",
+        "eta_p",
+        "wrong_macro",
+    ]
 
 
 def test_unknown_metric_is_guessed():
