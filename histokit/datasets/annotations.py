@@ -13,7 +13,7 @@ from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, asked_classes, require_labels
-from histokit.datasets.own_splits import own_splits, role_of
+from histokit.datasets.own_splits import no_part, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.annotation_files import AnnotationFile, AnnotationFiles
 from histokit.datasets.regions.formats import FORMATS
@@ -24,7 +24,7 @@ from histokit.datasets.regions.outlines import covered
 from histokit.datasets.regions.region import Reading, Region
 from histokit.datasets.regions.region_boxes import Points, RegionBoxes, SizeFor
 from histokit.datasets.tables import refuse_reserved, stored_name
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.digests import digest_json
 from histokit.plugin.images import Pixels
@@ -267,10 +267,8 @@ class Annotations(Dataset):
             word = sample.metadata[column]
             role = None if word is None else role_of(str(word))
             if word is not None and role is None:
-                raise DataError(
-                    f"The sample {sample.id!r} has {column}={word!r}, which is no part of a split.",
-                    next="Write train, val or test there, or call the field otherwise.",
-                )
+                advice = "Write train, val or test there, or call the field otherwise."
+                raise no_part(f"The sample {sample.id!r}", column, word, advice)
             if role is not None:
                 roles.append((sample, role))
         self.warnings[:] = told

@@ -19,7 +19,7 @@ from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.containers.zarr_folder import described_by, is_zarr
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, asked_classes, group_remark, require_labels
-from histokit.datasets.own_splits import no_parts, own_splits, role_of
+from histokit.datasets.own_splits import no_part, no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import Tally, Walk, absence
@@ -236,10 +236,8 @@ class Arrays(Dataset):
             return entry.role if column is None else None
         role = role_of(str(word))
         if role is None and self.split_column:
-            raise DataError(
-                f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
-                next="Write train, val or test, or nothing for an image outside the split.",
-            )
+            advice = "Write train, val or test, or nothing for an image outside the split."
+            raise no_part(f"The image {sample.id!r}", str(column), word, advice)
         return role
 
     def splits(self) -> Mapping[str, PublishedSplit]:
@@ -251,12 +249,14 @@ class Arrays(Dataset):
             If the column that was named holds other words.
         """
         told = list(self.warnings)
-        known, others = [], set()
+        known, others, unsaid = [], set(), Tally()
         for sample, role in self._rows(Groups(self.group)):
             if role is not None:
                 known.append((sample, role))
             elif _SPLIT in self.columns and sample.metadata[_SPLIT] is not None:
                 others.add(sample.metadata[_SPLIT])
+            elif not self.split_column and _SPLIT not in self.columns:
+                unsaid.add(sample.id)
         self.warnings[:] = told
         roles = {role for _, role in known}
         if others and not self.split_column:
@@ -264,7 +264,7 @@ class Arrays(Dataset):
         # A file that is called train-… alone says little.
         if len(roles) < 2 and not self.split_column:
             return {}
-        return own_splits(self.name, known, self.group, self.warnings)
+        return own_splits(self.name, known, self.group, self.warnings, unsaid)
 
     def read(self, sample: Sample) -> Pixels:
         """Return an image as (H, W, C): uint8, or uint16 where arrays are or a scale is given.

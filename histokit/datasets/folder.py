@@ -21,11 +21,11 @@ from histokit.datasets.labels import (
     require_labels,
 )
 from histokit.datasets.met_files import MetFiles
-from histokit.datasets.own_splits import no_parts, own_splits, role_of
+from histokit.datasets.own_splits import no_part, no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Walk, is_image
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 
 #: The field that says which part of the dataset's own split an image is in.
@@ -275,10 +275,8 @@ class Folder(Dataset):
         known = [(sample, role) for sample, word in words if (role := role_of(word)) is not None]
         if len(known) < len(words) and (known or self.split_column):
             sample, word = next((sample, word) for sample, word in words if role_of(word) is None)
-            raise DataError(
-                f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
-                next="Write train, val or test there, or call the field of the pattern otherwise.",
-            )
+            advice = "Write train, val or test there, or call the field of the pattern otherwise."
+            raise no_part(f"The image {sample.id!r}", column, word, advice)
         if words and not known:
             self.warnings.append(no_parts(column, (word for _, word in words)))
         return own_splits(self.name, known, self.group, self.warnings)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from histokit.errors import counted, some
+from histokit.datasets.walk import Tally
+from histokit.errors import DataError, counted, some
 from histokit.plugin.dataset import PublishedSplit, Role, Sample, SplitRow
 
 #: What people write, in small letters.
@@ -35,6 +36,11 @@ def role_in(path: str) -> Role | None:
     return None
 
 
+def no_part(what: str, column: str, word: Any, advice: str) -> DataError:
+    """Return the error on a word of an image or a sample that should name a part of a split."""
+    return DataError(f"{what} has {column}={word!r}, which is no part of a split.", next=advice)
+
+
 def no_parts(column: str, words: Iterable[Any], others: Collection[Role] = ()) -> str:
     """Return what to tell of words in a column that is called as splits are, which name no part of one.
 
@@ -61,7 +67,7 @@ def no_parts(column: str, words: Iterable[Any], others: Collection[Role] = ()) -
 
 
 def own_splits(
-    name: str, samples: Iterable[tuple[Sample, Role]], group: str | None, told: list[str]
+    name: str, samples: Iterable[tuple[Sample, Role]], group: str | None, told: list[str], unsaid: Tally | None = None
 ) -> dict[str, PublishedSplit]:
     """Return the split of samples and their roles; where it cuts through groups of the test set, it says so.
 
@@ -75,6 +81,8 @@ def own_splits(
     group : str, optional
     told : list of str
         Gets a sentence where there is nothing to train on or nothing to test, and so no split, and where it leaks.
+    unsaid : Tally, optional
+        Samples of which no name says the part, where names should.
     """
     known = list(samples)
     met = {role for _, role in known}
@@ -85,6 +93,9 @@ def own_splits(
                 f"The data say {' and '.join(sorted(met))}, but a split needs train and test (or val): they bring none"
             )
         return {}
+    if unsaid:
+        images = counted(unsaid.count, "image is", "images are")
+        told.append(f"{images} in no part of the split {name}: no name says train, val or test, for example {unsaid}")
     rows: list[SplitRow] = []
     roles: dict[Any, set[Role]] = {}
     for sample, said in known:

@@ -161,6 +161,18 @@ def test_zarr(tmp_path, version, shards):
     check_dataset(Arrays, tmp_path / "stack.zarr")
 
 
+def test_files_that_are_numbered_are_of_their_part_and_those_of_none_are_told(tmp_path):
+    for name in ("train", "train2", "test1", "extra"):
+        np.savez(tmp_path / f"{name}.npz", images=pixels(2, 4, 4, 3), labels=np.array([0, 1]))
+    dataset, _ = opened(tmp_path)
+    parts = {"test1": "test", "train": "train", "train2": "train"}
+    assert roles(dataset) == {f"{name}.npz/images/{n}": part for name, part in parts.items() for n in (0, 1)}
+    assert dataset.warnings == [
+        "2 images are in no part of the split arrays: no name says train, val or test, for example "
+        "'extra.npz/images/0', 'extra.npz/images/1'"
+    ]
+
+
 def test_npy_with_labels_in_other_files(tmp_path):
     for split in ("train", "test"):
         np.save(tmp_path / f"{split}.npy", pixels(4, 8, 8))

@@ -219,8 +219,8 @@ def role_of_name(name: str) -> Role | None:
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a name, which anything but letters and digits separates."""
-    return "".join(letter if letter.isalnum() else " " for letter in name).split()
+    """Return the words of a name, which anything but letters separates: ``train2`` is one of several files."""
+    return "".join(letter if letter.isalpha() else " " for letter in name).split()
 
 
 @contextmanager
