@@ -81,8 +81,9 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
             "target_type": NUMBER if run.numbers else CLASS,
             "classes": list(run.classes),
             "channels": list(opened.dataset(run.dataset).channels),
-            "pixels": pixels_of(opened, run),
+            # First, for of vectors that were computed elsewhere there may be no images.
             **(_network(opened, run, folder) if run.kind == "finetune" else _classifier(opened, run, folder)),
+            "pixels": pixels_of(opened, run),
             "run": record_of(run),
             "dataset": data_of(opened, run),
             "split": split_of(run),

@@ -422,6 +422,21 @@ def test_what_has_no_model_is_told(data: FeatureStore, tmp_path: Path) -> None:
     assert run.id in caught.value.next
 
 
+@pytest.mark.parametrize("without_images", [True, False])
+def test_vectors_of_elsewhere_are_not_exported_and_told(
+    data: FeatureStore, tmp_path: Path, without_images: bool
+) -> None:
+    ids = data.samples("d", ["id", "label"]).to_pylist()
+    (tmp_path / "v.csv").write_text("\n".join(["id,class,x", *(f"{i['id']},{i['label']},1" for i in ids)]))
+    name, more = ("v", {"create": True, "label": "class"}) if without_images else ("d", {"metadata": ["class"]})
+    histokit.import_features(data, name, tmp_path / "v.csv", name="mine", version="1", **more)
+    histokit.split(data, name, name="other", test=0.25, seed=1)
+    (run,) = histokit.train(data, name, "mine/imported", "knn", split="other", grid={"k": "1"})
+    with pytest.raises(UsageError, match="mine/imported was computed elsewhere"):
+        histokit.export_model(data, run.id, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_models_of_units_want_a_dataset(data: FeatureStore, images: Path, tmp_path: Path) -> None:
     run = a_classifier(data)
     folder = histokit.export_model(data, run.id, tmp_path / "my model")
