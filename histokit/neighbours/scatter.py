@@ -224,7 +224,7 @@ def scatter(
     notes = [*left_out(opened, found, where), *told]
     if len(found) < 3 or found.X.shape[1] < 2:
         size = f"{counted(len(found), 'sample', 'samples')} of {counted(found.X.shape[1], 'column', 'columns')}"
-        raise DataError(f"There are {size}: points of a plane need more.", next="Take other features, or mend --where.")
+        raise DataError(f"Points of a plane need more than {size}.", next="Take other features, or mend --where.")
     X = _scaled(found.X) if scale else found.X
     points, settings = _by_pca(X, seed, notes) if method == "pca" else _by_umap(X, seed)
     return ScatterPlot(found, method, points, columns, {**settings, "scale": scale}, notes)

@@ -192,8 +192,9 @@ def test_what_cannot_be_drawn_is_told(toy, tmp_path):
         scatter(toy, "toy", "net/last", method="tsne")
     with pytest.raises(UsageError, match="no column 'slid'"):
         scatter(toy, "toy", "net/last", by="slid")
-    with pytest.raises(DataError, match="2 samples of 8 columns"):
-        scatter(toy, "toy", "net/last", where="id IN ('s1', 's2')")
+    for ids, size in (("'s1', 's2'", "2 samples"), ("'s1'", "1 sample")):
+        with pytest.raises(DataError, match=f"^Points of a plane need more than {size} of 8 columns"):
+            scatter(toy, "toy", "net/last", where=f"id IN ({ids})")
     with pytest.raises(UsageError, match="needs to know which samples are controls"):
         scatter(toy, "toy", "net/last", normalise="standardise")
     with pytest.raises(UsageError, match="--controls is for --normalise"):
