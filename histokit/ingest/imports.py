@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, StoreError, UsageError, counted, some
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.ingest.new_dataset import create_dataset
+from histokit.ingest.known_vectors import check_known, other_version, refuse_left
+from histokit.ingest.new_dataset import contents_of, create_dataset
 from histokit.ingest.vector_columns import apart, is_list
 from histokit.ingest.vector_file import VectorFile
 from histokit.ingest.whole_exports import absent_notes
@@ -23,7 +21,7 @@ from histokit.plugin.digests import digest_json
 from histokit.store import Store
 from histokit.store.fingerprints import spec_differences, spec_fingerprint
 from histokit.store.vector_writes import VectorInserter
-from histokit.store.vectors import IMPORTED, FeatureTable, read_vectors
+from histokit.store.vectors import IMPORTED, FeatureTable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WORDS = ("last", "all", "each")
@@ -120,7 +118,8 @@ def import_features(
     DataError
         If ids are unknown, missing, empty or doubled, or a vector is not of finite numbers.
     StoreError
-        If there is no such dataset, or the version is there with other vectors or columns.
+        If there is no such dataset, or the version is there with other vectors or columns; or if a removed dataset left
+        vectors that may be of other samples of the same ids. Nothing is changed then.
     UsageError
         If a name is not allowed, or the file has no such column.
     """
@@ -136,21 +135,21 @@ def import_features(
     ids = file.ids
     if not ids:
         raise _no_rows(file)
-    known = _known(store, None if create else dataset, file, named)
-    columns = file.vector_columns(known)
-    if not create and not file.exported:
-        _refuse_texts(file, columns, known)
+    columns = _vector_columns(store, None if create else dataset, file, named)
     width = _check_vectors(file, columns)
     if file.exported and not file.provenance:
         file.notes.extend(absent_notes(store, columns))
+    names = columns if not is_list(file.schema.field(columns[0]).type) else []
+    spec = _spec(name, version, layer, names, width)
+    _check_conflicts(store, dataset, spec)
+    keys, missing = (contents_of(dataset, ids), []) if create else _match(store, dataset, file, ids, allow_missing)
+    # Before anything is changed.
+    if not check_known(store, dataset, spec, file, columns, keys) and create:
+        refuse_left(store, dataset, keys)
     if create:
         asked = {"label": label, "group": group, "level": [*levels], "id": id, "metadata": [*metadata]}
         asked |= {"name": name, "version": version, "layer": layer}
         create_dataset(store, dataset, file, ids, columns, label, group, levels, asked)
-    keys, missing = _match(store, dataset, file, ids, allow_missing)
-    names = columns if not is_list(file.schema.field(columns[0]).type) else []
-    spec = _spec(name, version, layer, names, width)
-    _check_conflicts(store, dataset, spec)
     info = {"index": 0, "layers": [layer], "merged": [layer], "aliases": ["last"], "source": str(Path(path).resolve())}
     info |= {"columns": names, "missing": len(missing)}
     table = store.create_feature_table(dataset, spec, width, info)
@@ -175,6 +174,14 @@ def _require(store: Store, dataset: str) -> None:
         store.dataset(dataset)
     except StoreError as error:
         raise StoreError(error.message, next=f"Make it from the file: add --create. {error.next}") from error
+
+
+def _vector_columns(store: Store, dataset: str | None, file: VectorFile, named: Sequence[str]) -> list[str]:
+    known = _known(store, dataset, file, named)
+    columns = file.vector_columns(known)
+    if dataset is not None and not file.exported:
+        _refuse_texts(file, columns, known)
+    return columns
 
 
 def _known(store: Store, dataset: str | None, file: VectorFile, named: Sequence[str]) -> list[str]:
@@ -265,14 +272,7 @@ def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> Non
         same_version = table.layer == spec["layer"] and table.spec["weights"] == spec["weights"]
         if same_version and table.fingerprint != spec_fingerprint(spec):
             changed = "; ".join(spec_differences(table.spec, spec))
-            raise _other_version(table, f"other columns ({table.width} numbers; {changed})")
-
-
-def _other_version(table: FeatureTable, found: str) -> StoreError:
-    return StoreError(
-        f"Version {table.version} of {table.address} is in the store with {found}.",
-        next="Give these vectors another --version.",
-    )
+            raise other_version(table, f"other columns ({table.width} numbers; {changed})")
 
 
 def _insert(
@@ -283,8 +283,6 @@ def _insert(
     contents: Mapping[str, bytes],
     progress: Callable[..., None],
 ) -> int:
-    if store.database.count(table.name):
-        _check_same(store, table, file, columns, contents)
     done = inserted = 0
     inserter = VectorInserter(store.database, table, list(contents), list(contents.values()))
     for ids, matrix in file.vectors(columns):
@@ -294,19 +292,3 @@ def _insert(
         progress(done, len(contents))
     store.database.optimize(table.name)
     return inserted
-
-
-def _check_same(
-    store: Store, table: FeatureTable, file: VectorFile, columns: Sequence[str], contents: Mapping[str, bytes]
-) -> None:
-    ids = list(contents)
-    samples = pa.table({"id": pa.array(ids, pa.string()), "content": pa.array(contents.values(), pa.binary(16))})
-    stored, missing = read_vectors(store.database, table, samples)
-    absent = set(missing.tolist())
-    position = {i: row for row, i in enumerate(i for n, i in enumerate(ids) if n not in absent)}
-    for given, matrix in file.vectors(columns):
-        rows = [row for row, sample_id in enumerate(given) if sample_id in position]
-        known = stored[[position[given[row]] for row in rows]]
-        if not np.array_equal(known, matrix[rows]):
-            changed = [given[row] for row, vector in zip(rows, known, strict=True) if (vector != matrix[row]).any()]
-            raise _other_version(table, f"other vectors, for instance of {some(changed[:1])}")

@@ -103,6 +103,11 @@ def create_dataset(
     return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=before)
 
 
+def contents_of(name: str, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return id → content digest of the samples of a dataset without images."""
+    return {i: digest_bytes(b"import", name.encode(), i.encode()) for i in ids}
+
+
 def _unlabelled(ids: Sequence[str], labels: Sequence[str | None], texts: Sequence[str]) -> Iterator[str]:
     """Yield a sentence where rows have no label: some, as what is read as missing is not, or all beside columns."""
     without = [i for i, label in zip(ids, labels, strict=True) if label is None]
@@ -183,7 +188,7 @@ def _samples(
 ) -> pa.Table:
     columns = {f.name: pa.nulls(len(ids), f.type) for f in SAMPLE_FIELDS}
     columns["id"] = pa.array(ids, pa.string())
-    columns["content"] = pa.array([digest_bytes(b"import", name.encode(), i.encode()) for i in ids], pa.binary(16))
+    columns["content"] = pa.array(list(contents_of(name, ids).values()), pa.binary(16))
     columns["image"] = pa.array([[] for _ in ids], pa.list_(pa.string()))
     columns["label"] = pa.array(labels, pa.string())
     fields = [pa.field(column, values.type) for column, values in metadata.items()]

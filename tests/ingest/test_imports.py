@@ -17,7 +17,9 @@ from histokit.features import FeatureStore, export_features
 from histokit.ingest import vector_columns
 from histokit.ingest.imports import Imported, import_features
 from histokit.plugin.digests import digest_bytes
+from histokit.store.care import collect_garbage
 from histokit.store.records import FILE_SCHEMA
+from histokit.store.removal import remove
 from histokit.store.verify import verify
 from tests.toy import make_samples, make_store
 
@@ -301,6 +303,44 @@ def test_the_same_file_with_another_group_gives_its_dataset_that_group(store: Fe
     for group in ("slide", "pair"):
         import_features(store, "made", path, **NEW | {"group": group})
         assert store.dataset("made").group == group
+
+
+@pytest.mark.parametrize("columns", [{"x": [1.0, 2.0, 3.0, 5.0]}, {"z": [1.0, 2.0, 3.0, 4.0]}])
+def test_a_dataset_stays_as_it_was_where_its_file_has_other_vectors(
+    store: FeatureStore, tmp_path: Path, columns: dict[str, list[float]]
+) -> None:
+    file = csv(tmp_path / "v.csv", id=IDS, x=[1.0, 2.0, 3.0, 4.0], label=[*"abab"])
+    import_features(store, "made", file, name="mine", version="1", create=True)
+    csv(file, id=IDS, **columns, label=[*"bbaa"])
+    with pytest.raises(StoreError, match="is in the store with other"):
+        import_features(store, "made", file, name="mine", version="1", create=True)
+    assert store.features("made", "mine/last").labels.tolist() == [*"abab"]
+    import_features(store, "made", file, name="mine", version="2", create=True)
+    assert store.samples("made").column("label").to_pylist() == [*"bbaa"]
+
+
+def test_vectors_of_a_removed_dataset_are_not_those_of_another_one(store: FeatureStore, tmp_path: Path) -> None:
+    first = csv(tmp_path / "v.csv", id=IDS, x=[1.0, 2.0, 3.0, 4.0], label=[*"abab"])
+    for name in ("mine", "more"):
+        import_features(store, "made", first, name=name, version="1", create=True)
+    remove(store, ["made"])
+    other = csv(tmp_path / "w.csv", id=IDS, x=[0.5, 0.5, 1.0, 1.0], label=[*"bbaa"])
+    with pytest.raises(StoreError, match=r"'made' .* was removed, .* mine/imported, more/imported") as caught:
+        import_features(store, "made", other, name="others", version="1", create=True)
+    assert "histokit store gc --orphans --older-than 0" in caught.value.next
+    assert store.datasets() == []
+    # Those of the same samples count again.
+    assert import_features(store, "made", first, name="mine", version="1", create=True).inserted == 0
+    assert store.features("made", "more/last").X[:, 0].tolist() == [1, 2, 3, 4]
+    # Of other ids, none is taken for one of these.
+    remove(store, ["made"])
+    apart = csv(tmp_path / "u.csv", id=["t0", "t1"], x=[0.5, 1.0], label=[*"ab"])
+    import_features(store, "made", apart, name="others", version="1", create=True)
+    remove(store, ["made"])
+    collect_garbage(store, older_than=0, orphans=True)
+    import_features(store, "made", other, name="others", version="1", create=True)
+    assert [table.address for table in store.feature_tables("made")] == ["others/imported"]
+    assert store.features("made", "others/last").labels.tolist() == [*"bbaa"]
 
 
 @pytest.mark.parametrize("kind", ["fractions", "not available"])
