@@ -36,6 +36,9 @@ def test_classes_that_are_called_as_options_are(store):
         ["predicted stands for the predicted class; the class of this name is =predicted"],
     )
     assert outputs(store, run, samples=some, target="=true") == ([(i, 1, "true") for i in some], [])
+    marked = a_run(store, ("x", "=x", "c"))
+    for target in ("=x", "==x"):
+        assert outputs(store, marked, samples=some, target=target)[0] == [(i, 1, "=x") for i in some]
     plain = a_run(store, ("a", "b", "c"))
     assert outputs(store, plain, samples=some, target="true")[1] == []
     with pytest.raises(UsageError, match="has no class 'true'"):

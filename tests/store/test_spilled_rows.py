@@ -22,8 +22,9 @@ def test_rows_come_back_as_often_as_they_are_wanted(tmp_path: Path, monkeypatch:
         with SpilledRows(ROWS.schema, tmp_path / "store") as rows:
             for number in range(1, 5):
                 rows.add(ROWS)
-                # Also while more are to come.
+                # Also while more are to come, and after a look at the first of them alone.
                 assert rows.to_table().equals(whole.slice(0, 3 * number))
+                assert next(rows.to_batches()).equals(ROWS)
             assert len(rows) == 12
             assert rows.column("n").to_pylist() == [1, 2, 3] * 4
             assert [batch.schema.names for batch in rows.to_batches(["n"])] == [["n"]] * 4
