@@ -4,7 +4,9 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import lance
 import numpy as np
@@ -32,7 +34,7 @@ from histokit.store.verify import verify
 from tests.evaluate.made_up import save_run
 from tests.evaluate.made_up_numbers import save_numbers
 from tests.store.made import a_run, count_opened
-from tests.toy import make_samples, make_store
+from tests.toy import insert_vectors, make_samples, make_store
 
 TABLE_COLUMNS = ("key", "id", "content", "vector")
 
@@ -496,3 +498,35 @@ def test_what_others_write_meanwhile_is_no_damage(
         ("orphan", table_of(toy, layer)) for layer in ("first", "last") if what == "remove"
     ]
     assert not (toy.uri / "damaged").exists()
+
+
+def test_samples_that_had_no_vector_when_vectors_were_imported_are_not_missing(toy: FeatureStore) -> None:
+    table = toy.create_feature_table("toy", {"backbone": "other", "layer": "l"}, 2, {"missing": 2})
+    ids = toy.samples("toy", ["id"]).column("id").to_pylist()[:58]
+    insert_vectors(toy.database, table, ids, [digest_bytes(i.encode()) for i in ids], np.ones((58, 2), np.float32))
+    assert verify(toy).findings == ()
+    toy.database.delete(table.name, "id = 's3'")
+    assert "3 of 60 samples have no vector" in only(toy).what
+
+
+def test_other_numbers_of_filters_than_of_columns(toy: FeatureStore) -> None:
+    table = toy.create_feature_table("toy", {"backbone": "other", "layer": "l"}, 2, {"columns": ["a", "b", "c"]})
+    found = [finding for finding in verify(toy).findings if finding.kind == "schema"]
+    assert [(each.table, each.what) for each in found] == [
+        (table.name, "its vectors have 2 numbers; its header names 3 filters")
+    ]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_models_of_an_earlier_version_are_archives_that_hold_digests_of_their_own(
+    toy: FeatureStore, changed: bool
+) -> None:
+    archive = BytesIO()
+    with ZipFile(archive, "w") as file:
+        file.writestr("schema.json", "what a model is made of")
+    data = archive.getvalue().replace(b"a model", b"no model" if changed else b"a model")
+    toy.save_run(*a_run("abcd1234", 1), data, again=True)
+    text = json.dumps(replace(toy.run("abcd1234"), model_digest=None).stored())
+    row = pa.table({"id": ["abcd1234"], "dataset": ["toy"], "document": [text]})
+    toy.database.replace("runs", row, "id")
+    assert [(finding.table, finding.kind) for finding in verify(toy).findings] == [("models", "changed")] * changed

@@ -14,7 +14,9 @@ from histokit.plugin.testing import added_plugin
 from histokit.study import extractions, selections_and_runs
 from histokit.study.plan import Plan, plan_study
 from histokit.study.run import PieceOutcome, StudyResult, run_study
+from histokit.study.study_pieces import MakeSplit
 from tests.study.small_study import FILE, PIECES, RUNS, write_study
+from tests.toy import make_samples, make_store
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -189,3 +191,21 @@ def test_what_is_to_be_known_of_pieces_is_told_once_and_of_how_many(monkeypatch:
         "images cannot be aggregated: scored on images, not by well:mean",
         "images cannot be normalised by controls, which are trained on where they have labels",
     ]
+
+
+def test_a_split_of_another_group_is_made_again_though_its_folds_are_the_same(tmp_path: Path) -> None:
+    samples, X = make_samples(n=24)
+    samples["patient"] = [f"patient {slide}" for slide in samples["slide"]]
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    facts = {"name": "toy", "split": "study", "target": None, "target_type": None}
+    split = {}
+    for group, done in (("slide", False), ("patient", False), ("patient", True)):
+        data: Any = SimpleNamespace(**facts, made={"folds": 2, "group": group})
+        study: Any = SimpleNamespace(store=store)
+        piece = MakeSplit(study=study, data=data)
+        piece.look()
+        assert piece.done is done
+        piece.do(lambda *_: None)
+        split[group] = store.split("toy", "study")
+    assert [split[group].group for group in ("slide", "patient")] == ["slide", "patient"]
+    assert split["slide"].digest == split["patient"].digest
