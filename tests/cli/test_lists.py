@@ -198,7 +198,8 @@ def test_a_dataset_in_the_place_of_a_run_is_told_and_a_run_in_that_of_a_dataset(
 
 def test_runs_of_one_second_are_listed_in_the_order_in_which_they_were_made(toy, monkeypatch):
     moments = (datetime(2026, 5, 4, 3, 2, 1, 1000 * n, tzinfo=UTC) for n in count())
-    monkeypatch.setattr("histokit.protocol.progress.datetime", SimpleNamespace(now=lambda _: next(moments)))
+    clock = SimpleNamespace(now=lambda _: next(moments), fromisoformat=datetime.fromisoformat)
+    monkeypatch.setattr("histokit.protocol.run_origin.datetime", clock)
     how = {"split": "leave-one-group-out"}
     made = [
         library.train(library.open_store(), "toy", "net/last", "knn", grid={"k": k}, **how)[0].id for k in range(1, 7)
