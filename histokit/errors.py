@@ -200,7 +200,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     for word in known:
         spelt.setdefault(word.lower(), word)
     lower = name.lower()
-    words = [lower] if lower in spelt else get_close_matches(lower, list(spelt), n=3, cutoff=0.6)
+    # One number is no other one mistyped.
+    near = [] if lower.isdigit() else get_close_matches(lower, list(spelt), n=3, cutoff=0.6)
+    words = [lower] if lower in spelt else near
     close = [spelt[word] for word in words]
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
 

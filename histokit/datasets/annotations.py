@@ -193,7 +193,7 @@ class Annotations(Dataset):
             if met.count == before:
                 met.empty.add(file.path.name)
         if not met.count:
-            raise met.nothing(self.root, self.images)
+            raise met.nothing(self.root, self.images, self.files)
         reading.require_pixels()
         if self.files.format == "coco":
             reading.require_sizes()

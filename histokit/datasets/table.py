@@ -144,6 +144,7 @@ class Table(Dataset):
             "group": _given(self.group),
             "mpp": _given(self.mpp_column),
             "split": _given(self.split_column),
+            "text": self.text,
             "": (*self._paths, *self.boxes.names, *self.levels, *self.wanted),
         }
         for option, names in named.items():

@@ -94,10 +94,16 @@ def _option(record: DatasetRecord, option: str, words: str) -> str:
     from histokit.plugin.options import announced_options
 
     known = announced_options(registry().dataset(record.plugin).__init__)
-    if option == "group" and "pattern" in known and not (record.options.get("pattern") or record.options.get("labels")):
+    if option not in known:
+        return ""
+    unsaid = "pattern" in known and not (record.options.get("pattern") or record.options.get("labels"))
+    if option == "group" and record.columns:
+        return words.format(f"-o group=COLUMN, of {some(list(record.columns))}")
+    if option == "group" and unsaid:
         # No path says more than the class yet.
-        return words.format("such as -o pattern='{label}/{patient}/**' -o group=patient")
-    return words.format(f"-o {option}=COLUMN") if option in known else ""
+        archive = "in an archive, " if "files" in known else ""
+        return words.format(f"{archive}such as -o pattern='{{label}}/{{patient}}/**' -o group=patient")
+    return words.format(f"-o {option}=COLUMN")
 
 
 def import_features(

@@ -193,6 +193,9 @@ def _known(store: Store, dataset: str | None, file: VectorFile, named: Sequence[
 
 
 def _check_names(name: str, version: str, layer: str) -> None:
+    for what, text in (("name", name), ("version", version), ("layer", layer)):
+        if not isinstance(text, str):
+            raise UsageError(f"The {what} {text!r} is no text.", next=f'Write it in quotes: {what}="{text}"')
     for what, text in (("--name", name), ("--layer", layer)):
         if not _NAME.fullmatch(text) or text in _WORDS:
             raise UsageError(

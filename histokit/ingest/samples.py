@@ -106,7 +106,8 @@ class SampleTable:
         if classes is not None and sample.label is not None and sample.label not in classes:
             raise DataError(
                 f"The sample {sample.id!r} has the unknown label {sample.label!r}.",
-                next=f"{did_you_mean(sample.label, classes)}The classes are: {', '.join(classes)}.",
+                next=f"{did_you_mean(sample.label, classes)}The classes are: {', '.join(classes)}."
+                + self._all_classes(),
             )
         if sample.mpp is not None and not 0 < sample.mpp < inf:
             given = "" if self.guarded.caller.ours else f" {self.guarded.caller.owner} gave it in samples()."
@@ -120,6 +121,12 @@ class SampleTable:
                 f"The sample {sample.id!r} has no {group}, which is the dataset's group.",
                 next=f"Give every sample a {group}, or name another group.",
             )
+
+    def _all_classes(self) -> str:
+        """Return what to do where the user named the classes."""
+        if "classes" not in self.dataset.options:
+            return ""
+        return " Name all of them in -o classes=, or leave it out; --where of later commands leaves samples out."
 
     def _batch(self, samples: Sequence[Sample], contents: Sequence[bytes | None]) -> pa.RecordBatch:
         """Return samples as a batch; where metadata are not what `columns` declares, the first that is not is named."""

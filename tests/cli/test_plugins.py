@@ -2,6 +2,7 @@
 
 import json
 
+import numpy
 import pytest
 
 from histokit.errors import ExitCode
@@ -83,6 +84,18 @@ def test_the_options_label_and_group_are_named_where_there_are_such(histokit, im
             err = histokit.ok("ingest", plugin, images, "--name", plugin).err
             (line,) = [line for line in err.splitlines() if "without groups" in line]
             assert line.endswith(told + hint)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ({}, "in an archive, such as -o pattern='{label}/{patient}/**' -o group=patient"),
+        ({"patient": ["a", "b"], "age": [1, 2]}, "-o group=COLUMN, of patient, age"),
+    ],
+)
+def test_columns_that_may_be_groups_are_named(columns, hint, histokit, tmp_path):
+    numpy.savez(tmp_path / "a.npz", images=numpy.zeros((2, 8, 8, 3), "uint8"), labels=[0, 1], **columns)
+    assert histokit.ok("ingest", "arrays", tmp_path / "a.npz", "--name", "a").err.rstrip().endswith(f"({hint})")
 
 
 def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit, tmp_path):

@@ -527,6 +527,9 @@ def test_one_kind_of_files_is_taken(root: Path) -> None:
     assert "2 files hold no annotations of the kind voc, for example 'settings.json'" in dataset.warnings
     assert [s.image[0] for s in read(root, annotations="slides")[0]] == ["slides/s2.png"]
     assert {s.image[0] for s in read(root, format="voc")[0]} == {"JPEGImages/000005.jpg"}
+    with pytest.raises(DataError, match="give no sample: none is of the kind labelme") as caught:
+        read(root, annotations="slides", format="labelme")
+    assert caught.value.next == "'s2.geojson' is of the kind geojson: add -o format=geojson, or leave format out."
 
 
 def test_masks_of_coco(root: Path) -> None:

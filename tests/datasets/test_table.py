@@ -103,6 +103,13 @@ def test_ids_labels_and_groups_stay_text(root):
     assert dataset.columns == {"case": str}
 
 
+def test_columns_that_are_to_be_text_are_there(root):
+    with pytest.raises(UsageError, match="has no column 'Slide'") as caught:
+        list(Table.from_options(root, {"table": "t.csv", "text": "Slide"}).samples())
+    assert caught.value.next.startswith("Did you mean 'slide'? ")
+    assert caught.value.next.endswith("Name the right one with -o text=COLUMN.")
+
+
 def test_columns_can_be_chosen(root):
     samples, dataset = read(root, columns="age", group="slide", levels="stained")
     assert list(dataset.columns) == ["age", "slide", "stained"]

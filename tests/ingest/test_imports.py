@@ -556,3 +556,11 @@ def test_texts_in_another_encoding_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"v\.csv' cannot be read: line 2, 'a,HE.*1', is not valid UTF-8") as caught:
         import_features(FeatureStore(tmp_path / "s"), "new", path, name="mine", version="1", create=True)
     assert "UTF-8" in caught.value.next
+
+
+@pytest.mark.parametrize("what", ["name", "version", "layer"])
+def test_names_and_versions_are_text(what: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"name": "n", "version": "1", "layer": "l", what: 2}
+    with pytest.raises(UsageError, match=f"The {what} 2 is no text") as caught:
+        histokit.import_features(tmp_path / "store", "d", tmp_path / "v.csv", **given)
+    assert caught.value.next == f'Write it in quotes: {what}="2"'

@@ -146,6 +146,17 @@ def test_unknown_labels_and_no_samples_are_errors(store: FeatureStore, one_image
     dataset.classes = ("y", "z")
     with pytest.raises(DataError, match="unknown label 'x'"):
         histokit.ingest(store, dataset, name="d")
+    dataset.classes = ("y", "xs")
+    dataset.options = {"classes": ("y", "xs")}
+    with pytest.raises(DataError, match="unknown label 'x'") as caught:
+        histokit.ingest(store, dataset, name="d")
+    named = "Name all of them in -o classes=, or leave it out; --where of later commands leaves samples out."
+    assert caught.value.next == f"Did you mean 'xs'? The classes are: y, xs. {named}"
+    dataset.classes = ("11", "2")
+    dataset.rows = [{"label": "1"}]
+    with pytest.raises(DataError, match="unknown label '1'") as caught:
+        histokit.ingest(store, dataset, name="d")
+    assert "Did you mean" not in caught.value.next
     empty = Cells(one_image)
     empty.rows = []
     with pytest.raises(DataError, match="has no samples"):

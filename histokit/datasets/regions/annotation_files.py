@@ -101,6 +101,16 @@ class AnnotationFiles:
             next=f"Name a file, a folder or a pattern with -o annotations=; it may be of {kinds} (-o format=).",
         )
 
+    def of_another_kind(self) -> tuple[str, str] | None:
+        """Return the first file, with its kind, that is not of the kind which was asked for."""
+        if self._format is None:
+            return None
+        for file in self._listed():
+            kind = format_of(file.path)
+            if kind not in (None, self._format):
+                return file.path.name, kind
+        return None
+
     def __iter__(self) -> Iterator[AnnotationFile]:
         """Yield the files of one kind, in the order of their paths."""
         self.other_kinds.clear()

@@ -60,7 +60,7 @@ class Met:
         else:
             self.labels.add(label)
 
-    def nothing(self, root: Path, images: str) -> DataError:
+    def nothing(self, root: Path, images: str, files: AnnotationFiles) -> DataError:
         """Return the error where there is no sample."""
         if self.missing:
             return DataError(
@@ -71,10 +71,11 @@ class Met:
         why = "; ".join(
             counted(tally.count, _singular(reason), reason) for reason, tally in self.reading.left_out.items()
         )
-        return DataError(
-            f"The annotations in {str(root)!r} give no sample{f': {why}' if why else ''}.",
-            next="Check the files, and the options.",
-        )
+        next = "Check the files, and the options."
+        if not why and (other := files.of_another_kind()):
+            why = f"none is of the kind {files.format}"
+            next = f"{other[0]!r} is of the kind {other[1]}: add -o format={other[1]}, or leave format out."
+        return DataError(f"The annotations in {str(root)!r} give no sample{f': {why}' if why else ''}.", next=next)
 
     def _slides(self) -> str:
         """Return what reads the images that are not there, where some are files of whole slides."""
