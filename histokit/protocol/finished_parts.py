@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections import UserDict
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -32,6 +32,8 @@ class FinishedParts:
         The id that the selection or the run will have.
     sample_ids : sequence of str
         The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
+    vectors : iterable of bytes
+        The digests of the vectors. Those that were computed elsewhere may have been replaced since.
     look : bool
         Only look at them.
 
@@ -41,11 +43,13 @@ class FinishedParts:
         If nothing can be written to the store, before anything is computed in vain.
     """
 
-    def __init__(self, store: Store, owner: str, sample_ids: Sequence[str], look: bool = False):
+    def __init__(
+        self, store: Store, owner: str, sample_ids: Sequence[str], vectors: Iterable[bytes] = (), look: bool = False
+    ):
         if not look:
             store.database.commits.check_writable()
         self.unfinished, self.owner = Unfinished(store.database), owner
-        rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
+        rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids), *vectors).hex()
         self.prefix = f"{rows}/"
         self.documents = self.unfinished.read(owner)
         self.wrote = False

@@ -100,7 +100,7 @@ def select(
     experiment, parameters, selection_id = _question(store, dataset, features, options)
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
-    finished = FinishedParts(store, selection_id, experiment.features.sample_ids)
+    finished = FinishedParts(store, selection_id, experiment.features.sample_ids, experiment.vectors.values())
     found = _eliminate_everywhere(experiment, parameters, finished, progress)
     record = _record(selection_id, experiment, parameters, found, finished.seconds)
     store.save_selection(record)

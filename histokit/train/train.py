@@ -153,7 +153,7 @@ def _train_one(
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     check_stored(recipe.classifier, recipe.numbers)
-    finished = FinishedParts(store, run_id, experiment.features.sample_ids)
+    finished = FinishedParts(store, run_id, experiment.features.sample_ids, experiment.vectors.values())
     parts, said = selection_parts(recipe, experiment, store)
     remarks = _check_data(store, recipe, experiment, [part["columns"] for part in parts if part])
     address, told_in = experiment.features.address, PARTS if recipe.rfe else 1

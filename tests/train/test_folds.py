@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from histokit.classifiers.solvers import gaps
+from histokit.ingest.imports import import_features
 from histokit.protocol import elimination_paths, finished_parts
+from histokit.select.select import select
+from histokit.store.care import collect_garbage
 from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.removal import remove
 from histokit.store.unfinished import Unfinished
 from histokit.train import folds
 from histokit.train.train import train
@@ -81,6 +85,38 @@ def test_an_interrupted_run_goes_on(stores, counted, way):
     assert counted["walks"] == 2 * walks
     assert what_it_gave(other, resumed) == what_it_gave(one, whole)
     assert Unfinished(other.database).read(whole.id) == {}
+
+
+@pytest.mark.parametrize("way", [*WAYS, None])
+def test_what_was_kept_of_vectors_that_were_replaced_is_not_used(stores, few_trees, tmp_path, way):
+    def bring(store, place):
+        (tmp_path / "v.csv").write_text(
+            "id,label,slide,x,y,z\n"
+            + "".join(f"s{i},{'ab'[i % 2]},{i % 4},{(i + place) % 7},{i * (i + place) % 11},{i}\n" for i in range(60))
+        )
+        how = {"name": "net", "version": "1", "create": True, "group": "slide"}
+        import_features(store, "made", tmp_path / "v.csv", **how)
+
+    def do(store, **more):
+        if way is None:
+            return select(store, "made", "net/imported", split="leave-one-group-out", **more)
+        return train(store, "made", "net/imported", **way, split="leave-one-group-out", **more)[0]
+
+    one, other = stores
+    bring(one, 0)
+    with pytest.raises(KeyboardInterrupt):
+        do(one, progress=stop_after(0.5))
+    assert one.database.count("unfinished")
+    remove(one, ["made"])
+    collect_garbage(one, older_than=0, orphans=True)
+    for store in (one, other):
+        bring(store, 3)
+    found, wanted = do(one), do(other)
+    assert found.id == wanted.id
+    if way is None:
+        assert [part["curve"] for part in found.folds] == [part["curve"] for part in wanted.folds]
+    else:
+        assert what_it_gave(one, found) == what_it_gave(other, wanted)
 
 
 def test_what_takes_no_time_is_not_kept(stores, monkeypatch):
