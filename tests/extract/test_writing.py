@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.store.verify import verify
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -117,3 +119,48 @@ def test_rows_that_were_written_in_pieces_end_in_one(
         version = store.database.table(table.name)
         assert (version.count_rows(), len(version.get_fragments())) == (24, 1)
         assert version.version > 4, "it was written in several pieces"
+
+
+@pytest.mark.usefixtures("tiny")
+def test_tables_that_were_begun_when_cuda_resized_otherwise_are_told_before_they_are_added_to(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(device: str, **how: Any) -> list[str]:
+        planned = histokit.extract(store, "d", "tiny", device=device, dry_run=True, **how)
+        return [note.partition(", whose")[0] for note in planned.notes if "--force" in note]
+
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    info, nearest = ResolvedBackbone.info, ["interpolation=nearest"]
+    with monkeypatch.context() as patch:
+        # As an earlier version made tables.
+        patch.setattr(
+            ResolvedBackbone, "info", lambda *of: {k: v for k, v in info(*of).items() if k != "cuda_resizing"}
+        )
+        for how in ({"layers": ["0", "3"]}, {"layers": "3", "preprocess": nearest}):
+            histokit.extract(store, "d", "tiny", **how)
+    histokit.extract(store, "d", "tiny", layers="1")
+    assert told("cuda", layers=["0", "3"]) == [], "nothing is added"
+    Image.fromarray(np.full((16, 16, 3), 7, np.uint8)).save(images / "p4" / "bright" / "new.png")
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    begun = "begun by an earlier version"
+    assert told("cuda", layers=["1", "0"]) == [f"tiny/0: {begun}"]
+    assert told("cuda:0", layers="all")[0].startswith("tiny/0, tiny/3")
+    assert told("cpu", layers="all") == []
+    assert told("cuda", layers="0", force=True) == []
+    assert told("cuda", layers="3", preprocess=nearest) == [], "nearest pixels are the same ones"
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_image_that_a_network_cannot_take_is_put_aside_for_each_of_its_layers(
+    store: FeatureStore, images: Path
+) -> None:
+    Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(images / "p1" / "dark" / "small.png")
+    shutil.copy(images / "p1" / "dark" / "small.png", images / "p2" / "dark" / "twin.png")
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    for computed in (24, 0):
+        extraction = histokit.extract(store, "d", "tiny", layers=["0", "3"], preprocess=["resize=none"])
+        assert [t["computed"] for t in extraction.tables] == [computed] * 2
+        assert [(t["unusable"], t["missing"]) for t in extraction.tables] == [(2, 0)] * 2
+        stages = sorted((p["stage"], p["id"]) for p in extraction.problems)
+        names = sorted(t["table"] for t in extraction.tables)
+        assert stages == [(name, i) for name in names for i in ("p1/dark/small.png", "p2/dark/twin.png")]
