@@ -222,7 +222,7 @@ def dataset_caller(cls: type[Dataset]) -> Caller:
     ours = cls.__module__.partition(".")[0] == "histokit"
     if entry is None:
         return Caller(f"The dataset class {cls.__name__!r}", ours, "Mend it; histokit.plugin.testing checks it.")
-    advice = f"Tell its author, or see: histokit plugins check {entry.name}"
+    advice = f"Tell its author, or see: histokit plugins check {entry.name}{' ROOT' if cls.needs_data else ''}"
     return Caller(f"The dataset plugin {entry.name!r} of {entry.distribution}", ours, advice)
 
 

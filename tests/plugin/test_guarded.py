@@ -64,6 +64,21 @@ def test_an_error_in_the_midst_of_samples_and_in_the_constructor(images: Path, c
     )
 
 
+@pytest.mark.parametrize(("needs", "root"), [(True, " ROOT"), (False, "")])
+def test_the_check_that_is_advised_is_typed_with_what_it_needs(
+    images: Path, capsys: Any, needs: bool, root: str
+) -> None:
+    class Odd(Lab):
+        needs_data = needs
+
+        def samples(self):
+            yield from (replace(sample, metadata={"slide": 1}) for sample in super().samples())
+
+    assert ingest(images, Odd) == 3
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["next"] == f"Tell its author, or see: histokit plugins check lab{root}"
+
+
 A = ("a.png",)
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "test")]
 
