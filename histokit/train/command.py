@@ -128,4 +128,7 @@ def _value_text(value: Any) -> str:
 
 
 #: The commands of this room.
-COMMANDS = (Entry("", "train", train, STEPS), Entry("list", "classifiers", list_classifiers))
+COMMANDS = (
+    Entry("", "train", train, STEPS),
+    Entry("list", "classifiers", list_classifiers),
+)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import test_house
 from tests.docs.warm import started
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +131,16 @@ def test_an_example_works_as_it_stands(house: Path, folder: Path, name: str) -> 
     assert all(word in printed for word in SEEN[name]), printed
 
 
-def test_what_is_added_is_formatted_and_keeps_the_house(house: Path) -> None:
+def test_what_is_added_keeps_the_house(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_house, "PACKAGE", house / "histokit")
+    monkeypatch.setattr(test_house, "FILES", sorted((house / "histokit").rglob("*.py")))
+    rules = [rule for name, rule in vars(test_house).items() if name.startswith("test_")]
+    assert len(rules) > 10
+    for rule in rules:
+        rule()
+
+
+def test_what_is_added_is_formatted(house: Path) -> None:
     for command in (("format", "--check"), ("check",)):
         asked = ["ruff", *command, "--config", str(ROOT / "pyproject.toml"), "histokit"]
         done = subprocess.run([sys.executable, "-m", *asked], cwd=house, capture_output=True, text=True)
