@@ -51,7 +51,8 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1, size: Sequence[int] 
     if tensor.ndim == 4 and layer.pool == "none" and tensor.shape[2:] == (1, 1):
         return tensor.float().flatten(1).clone()
     if tensor.ndim == 3 and layer.pool != "none":
-        return _over_tokens(tensor, layer, leading_tokens(tensor.shape[1], prefix_tokens, size))
+        # Where torch traces a network for another engine, lengths are no plain numbers.
+        return _over_tokens(tensor, layer, leading_tokens(int(tensor.shape[1]), prefix_tokens, size))
     raise _unsuitable(layer, tensor, _suggestion(tensor))
 
 

@@ -85,6 +85,15 @@ def test_vectors_have_memory_of_their_own(pooling, shape):
     assert vectors.untyped_storage().nbytes() == vectors.numel() * 4
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pooling", ["avg", "max", "cls", "cls-mean"])
+def test_tokens_are_pooled_while_torch_traces_a_network(pooling):
+    # As for OpenVINO: lengths are tensors then.
+    tokens = torch.rand(2, 17, 3, generator=torch.Generator().manual_seed(0))
+    traced = torch.jit.trace(lambda given: pool(given, of(pooling)), tokens)
+    assert torch.equal(traced(tokens), pool(tokens, of(pooling)))
+
+
 def test_a_map_of_one_position_is_a_vector():
     assert pool(torch.ones(2, 5, 1, 1), of("none")).shape == (2, 5)
 
