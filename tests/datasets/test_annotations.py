@@ -425,7 +425,7 @@ def test_another_property_is_the_class(root: Path) -> None:
     _, dataset = read(root)
     assert (
         "2 annotations have no label, for example 's2.geojson, 1', 's2.geojson, 2'; -o label=FIELD names where it "
-        + ("stands, of grade, name")
+        + ("stands, of grade.who, name")
         in "; ".join(dataset.warnings)
     )
     assert [s.label for s in read(root, label="name")[0]] == ["benign", None]
@@ -516,6 +516,16 @@ def test_white_of_deep_images_is_white(root: Path, grey: int, options: dict[str,
     write(root / "slides" / "s2.geojson", [feature(polygon([[0, 0], [4, 0], [0, 4]]))])
     samples, dataset = read(root, mask="white", **options)
     assert np.unique(dataset.read(samples[0])).tolist() == values
+
+
+def test_a_label_inside_a_property_is_told_as_it_is_typed(root: Path) -> None:
+    told = {"metadata": {"grade": "high"}, "measurements": {"Area": 4}}
+    write(root / "slides" / "s2.geojson", [feature(polygon(square(1, 1, 4)), **told)])
+    samples, dataset = read(root, label="grade")
+    assert [s.label for s in samples] == [None]
+    (line,) = [line for line in dataset.warnings if "-o label=FIELD" in line]
+    assert "measurements, metadata.grade" in line
+    assert [s.label for s in read(root, label="metadata.grade")[0]] == ["high"]
 
 
 def test_one_kind_of_files_is_taken(root: Path) -> None:

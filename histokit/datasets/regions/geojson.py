@@ -130,10 +130,18 @@ def _point(corner: Any) -> tuple[float, float]:
     return as_number(corner[0]), as_number(corner[1])
 
 
+def _fields(properties: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what ``label`` may name: the properties, and what is inside one such as ``metadata.grade``."""
+    for name, value in properties.items():
+        inside = value if isinstance(value, dict) and name not in ("classification", "measurements") else {}
+        texts = [f"{name}.{field}" for field, held in inside.items() if isinstance(held, str | int)]
+        yield from texts or [str(name)]
+
+
 def _read(reading: Reading) -> Iterator[Region]:
     for feature in read_features(reading):
         properties = feature.properties
-        reading.fields.update(map(str, properties))
+        reading.fields.update(_fields(properties))
         given = feature.given_id
         columns = {
             "annotation_id": None if given is None or _old_kind(given) else plain_id(given),
