@@ -11,9 +11,10 @@ from histokit import __version__
 from histokit.errors import StoreError, counted
 from histokit.features import FeatureStore
 from histokit.layout import Sheet
-from histokit.report.lineage import generations, splits_behind, splits_of, tables_of
+from histokit.report.lineage import Lineage, selections_of, splits_behind, splits_of
 from histokit.report.page import Block, Commands, DataTable, Facts, Notes, Section
 from histokit.store import DatasetRecord, RunRecord
+from histokit.store.records import SelectionRecord
 from histokit.store.repeat_commands import ingest_command, make_again, run_command, selection_command, split_command
 from histokit.store.split_records import Split
 from histokit.store.vectors import FeatureTable
@@ -78,12 +79,6 @@ def split_sections(store: FeatureStore, runs: Sequence[RunRecord]) -> Iterator[S
         yield Section(f"Split: {name} of {dataset}", list(_split(split, digests)), closed=True)
 
 
-def _selections_of(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the selections that runs were trained with, in order."""
-    named = (run.parameters.get("selection") for run in runs)
-    return list(dict.fromkeys(str(name) for name in named if name))
-
-
 def _split(split: Split, digests: set[str]) -> Iterator[Block]:
     folds = split.folds()
     yield Facts(
@@ -115,12 +110,10 @@ def feature_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
     ]
     columns = ["dataset", "features", "columns", "weights", "licence of the weights", "preprocessing", "precision"]
     blocks: list[Block] = [DataTable(Sheet("Tables of features", columns, rows))] if rows else []
-    for name in _selections_of(runs):
-        with contextlib.suppress(StoreError):
-            chosen = store.selection(name)
-            kept = f"{len(chosen.kept['columns']):,} of {len(chosen.kept['ranking']):,}" if chosen.kept else "by fold"
-            facts = {"selection": name, "features": chosen.address, "kept columns": kept, "method": chosen.method}
-            blocks.append(Facts(facts))
+    for chosen in selections_of(store, runs):
+        kept = f"{len(chosen.kept['columns']):,} of {len(chosen.kept['ranking']):,}" if chosen.kept else "by fold"
+        facts = {"selection": chosen.id, "features": chosen.address, "kept columns": kept, "method": chosen.method}
+        blocks.append(Facts(facts))
     return Section("Features", blocks) if blocks else None
 
 
@@ -145,22 +138,21 @@ def _plain(value: Any) -> str:
     return " ".join(f"{each:.4g}" for each in value) if isinstance(value, list | tuple) else str(value)
 
 
-def command_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
+def command_section(store: FeatureStore, runs: Sequence[RunRecord], lineage: Lineage) -> Section:
     """Return the part with the commands that make everything again, in the order in which they are to be given."""
-    made = generations(store, runs)
+    made = lineage.generations(runs)
     every = [run for listed in made for run in listed]
+    learned: list[RunRecord | SelectionRecord] = [*every, *selections_of(store, every)]
     lines: list[str] = []
-    for name in dict.fromkeys(run.dataset for run in every):
+    for name in dict.fromkeys(each.dataset for each in learned):
         record = store.find_dataset(name)
         lines += [ingest_command(record)] if record else []
-    lines += [command for split in splits_behind(store, every) if (command := split_command(split))]
+    lines += [command for split in splits_behind(store, learned) if (command := split_command(split))]
     for listed in made:
-        for table in tables_of(store, listed):
+        for table in lineage.tables_of(listed):
             source = quote(str(table.info.get("source") or "FILE"))
             lines += [make_again(table, file=source)] * (not _came_with(store, table))
-        for selection in _selections_of(listed):
-            with contextlib.suppress(StoreError):
-                lines.append(selection_command(store.selection(selection)))
+        lines += [selection_command(selection) for selection in selections_of(store, listed)]
         lines += [run_command(run) for run in listed]
     return Section("Make it again", [Commands(list(dict.fromkeys(lines)))])
 

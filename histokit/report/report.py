@@ -21,7 +21,7 @@ from histokit.layout import listed
 from histokit.ranges import check_ranges
 from histokit.report import provenance
 from histokit.report.descriptions import describe_comparison
-from histokit.report.lineage import tables_of
+from histokit.report.lineage import Lineage
 from histokit.report.page import Block, DataTable, Facts, Notes, ReportPage, Section
 from histokit.report.pictures import figure
 from histokit.report.rendering import SUFFIXES, write_page
@@ -276,10 +276,11 @@ class _Making:
         yield from provenance.data_sections(self.store, self._datasets)
         if self.runs:
             yield from provenance.split_sections(self.store, self.runs)
-            tables = tables_of(self.store, self.runs)
+            lineage = Lineage(self.store)
+            tables = lineage.tables_of(self.runs)
             features = provenance.feature_section(self.store, self.runs, tables)
             yield from [features] if features else []
-            yield provenance.command_section(self.store, self.runs)
+            yield provenance.command_section(self.store, self.runs, lineage)
             yield provenance.version_section(self.store, self.runs, tables)
 
 

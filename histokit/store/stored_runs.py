@@ -38,10 +38,13 @@ class StoredRuns:
 
     def named_runs(self, names: Sequence[str]) -> list[RunRecord]:
         """Return the run of each id or beginning of one; those of whole ids are looked up together."""
-        listed = f"id IN ({', '.join(map(quote, names))})"
-        found = self._documents.find("runs", listed, key="id") if len(names) > 1 else []
-        known = {document["id"]: RunRecord.from_json(document) for document in found}
+        known = self.stored_runs(names) if len(names) > 1 else {}
         return [known.get(name) or self.run(name) for name in names]
+
+    def stored_runs(self, ids: Sequence[str]) -> dict[str, RunRecord]:
+        """Return those of runs that are there, by their whole ids; they are looked up together."""
+        found = self._documents.find("runs", f"id IN ({', '.join(map(quote, ids))})", key="id")
+        return {document["id"]: RunRecord.from_json(document) for document in found}
 
     def has_run(self, run_id: str) -> bool:
         """Return whether there is a run of exactly this id."""

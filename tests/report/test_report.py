@@ -23,6 +23,7 @@ from histokit.errors import UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.plugin import Backbone
 from histokit.plugin.testing import added_plugin
+from histokit.report.lineage import Lineage
 from histokit.store import Split
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.split_records import split_rows
@@ -240,6 +241,31 @@ def test_the_commands_of_a_page_make_first_what_its_runs_rest_on(
     assert [run.source_run for run in open_store(tmp_path / "other").runs() if run.kind == "predict"] == [chosen.id]
     page = Read(package.report(store, chosen.id, out=tmp_path / "r.html", bootstrap=0, samples=0).file)
     assert [row[1] for row in page.table("Tables of features")[1:]] == ["tiny/1", "tiny/3"]
+
+
+def test_the_commands_of_a_page_make_the_split_of_a_selection(trained: Trained, tmp_path: Path) -> None:
+    store, _ = trained
+    package.split(store, "cells", name="first", test_where="patient IN ('a', 'b')")
+    package.split(store, "cells", name="second", test_where="patient = 'a'")
+    selection = package.select(store, "cells", "tiny/1", split="first", step=0.5, inner_folds=2)
+    how = {"selection": selection.id, "grid": {"k": [1]}}
+    (run,) = package.train(store, "cells", "tiny/1", classifier="knn", split="second", **how)
+    page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    named = [next((i for i, c in enumerate(page.commands) if start in c), -1) for start in ("--name first", " select ")]
+    assert -1 < named[0] < named[1]
+
+
+def test_what_many_runs_were_chosen_from_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, X = make_samples()
+    store = make_store(tmp_path / "store", samples, {str(layer): X for layer in range(3)})
+    how = {"classifier": "knn", "split": "holdout", "grid": {"k": [1]}, "choose": "test"}
+    chosen = [package.train(store, "toy", ["net/0", "net/1", "net/2"], seed=seed, **how)[-1] for seed in (1, 2, 3)]
+    alone: list[str] = []
+    monkeypatch.setattr(FeatureStore, "run", lambda _, name: alone.append(name))
+    lineage = Lineage(store)
+    assert [table.layer for table in lineage.tables_of(chosen)] == ["0", "1", "2"]
+    assert lineage.generations(chosen) == [chosen]
+    assert alone == []
 
 
 def test_leaks_stand_first_in_what_is_to_be_known(tmp_path: Path) -> None:
