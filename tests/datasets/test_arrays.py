@@ -173,6 +173,15 @@ def test_files_that_are_numbered_are_of_their_part_and_those_of_none_are_told(tm
     ]
 
 
+def test_numbers_say_no_part_beside_a_word_that_does(tmp_path):
+    parts = {"test2023_train": "train", "val5_test": "test", "trainer1": None, "valve1": None, "train_1": "train"}
+    for name in (*parts, "test2train3"):
+        np.savez(tmp_path / f"{name}.npz", images=pixels(1, 4, 4, 3), labels=np.array([0]))
+    dataset, _ = opened(tmp_path)
+    assert roles(dataset) == {f"{name}.npz/images/0": part for name, part in sorted(parts.items()) if part}
+    assert "3 images are in no part of the split" in dataset.warnings[-1]
+
+
 def test_npy_with_labels_in_other_files(tmp_path):
     for split in ("train", "test"):
         np.save(tmp_path / f"{split}.npy", pixels(4, 8, 8))

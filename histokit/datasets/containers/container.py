@@ -213,14 +213,15 @@ class Container(ABC):
 
 
 def role_of_name(name: str) -> Role | None:
-    """Return what one of the words of a name says of the split; none where they say several things, or nothing."""
-    roles = {role for word in words(name) if (role := role_of(word)) is not None}
-    return roles.pop() if len(roles) == 1 else None
+    """Return what one of the words of a name says of the split; none where they say several things, or nothing.
 
-
-def words(name: str) -> list[str]:
-    """Return the words of a name, which anything but letters separates: ``train2`` is one of several files."""
-    return "".join(letter if letter.isalpha() else " " for letter in name).split()
+    Words with numbers, as of ``train2`` or ``test2023``, say it where none stands alone.
+    """
+    for belongs in (str.isalnum, str.isalpha):
+        words = "".join(letter if belongs(letter) else " " for letter in name).split()
+        if roles := {role for word in words if (role := role_of(word)) is not None}:
+            return roles.pop() if len(roles) == 1 else None
+    return None
 
 
 @contextmanager
