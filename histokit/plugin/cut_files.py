@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections import Counter
 from typing import Any
@@ -12,8 +13,10 @@ _PALETTE, _PALETTE_BYTES = 12, 769
 #: What a PCX file says of grey, which needs no palette, and where.
 _GREY, _KIND = 2, 68
 
-#: Begin and end of the code of JPEG 2000, and of a part of a tile.
-_CODESTREAM, _END, _PART = b"\xff\x4f\xff\x51", b"\xff\xd9", b"\xff\x90"
+#: Where the code of JPEG 2000 begins: with the file, or in the box that holds it, not in that of a preview.
+_CODE = re.compile(rb"(?:\A|jp2c(?:.{8})?)\xff\x4f\xff\x51", re.DOTALL)
+#: The end of the code, and the begin of a part of a tile.
+_END, _PART = b"\xff\xd9", b"\xff\x90"
 
 
 def pcx_is_whole(data: bytes) -> bool:
@@ -26,7 +29,7 @@ def pcx_is_whole(data: bytes) -> bool:
     version, bits, planes = data[1], data[3], data[65]
     if (version, bits, planes) != (5, 8, 1):
         return True
-    if data[-_PALETTE_BYTES] != _PALETTE:
+    if len(data) < _PALETTE_BYTES or data[-_PALETTE_BYTES] != _PALETTE:
         return int.from_bytes(data[_KIND : _KIND + 2], "little") == _GREY
     with Image.open(io.BytesIO(data), formats=["PCX"]) as opened:
         size, tile = opened.size, opened.tile[0]
@@ -40,9 +43,10 @@ def pcx_is_whole(data: bytes) -> bool:
 
 def jpeg2000_is_whole(data: bytes) -> bool:
     """Return whether a JPEG 2000 file holds all tiles, and all parts of each: what is missing is of one colour."""
-    place = data.find(_CODESTREAM) + 2
-    if place < 2:
+    begin = _CODE.search(data)
+    if begin is None:
         return True
+    place = begin.end() - 2
     tiles, found, told = _tiles(data[place:]), Counter[int](), Counter[int]()
     while place + 4 <= len(data) and not data.startswith(_END, place):
         length = 2 + int.from_bytes(data[place + 2 : place + 4], "big")

@@ -299,3 +299,24 @@ def test_a_jpeg_2000_file_without_all_of_its_tiles_is_cut_short():
     assert content.endswith(b"\xff\xd9")
     with contextlib.suppress(DataError):
         assert (decode_image(content[:-2], "a") == NOISE).all()
+
+
+def test_a_small_pcx_file_in_grey_needs_no_palette():
+    grey = bytearray(encoded(Image.fromarray(NOISE[:3, :3, 0]), "PCX")[:-769])
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(bytes(grey), "a")
+    grey[68:70] = b"\2\0"
+    assert (decode_image(bytes(grey), "a")[..., 0] == NOISE[:3, :3, 0]).all()
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_preview_in_a_jpeg_2000_file_is_not_taken_for_its_code(long):
+    content = encoded(Image.fromarray(NOISE), "JPEG2000", tile_size=(8, 8))
+    start = content.index(b"jp2c") - 4
+    preview = encoded(Image.fromarray(NOISE[:8, :8]), "JPEG2000", no_jp2=True)[:-9]
+    box = struct.pack(">I4s16s", len(preview) + 24, b"uuid", b"preview") + preview
+    code = content[start + 8 :]
+    head = struct.pack(">I4sQ", 1, b"jp2c", 16 + len(code)) if long else content[start : start + 8]
+    assert (decode_image(content[:start] + box + head + code, "a") == NOISE).all()
+    with pytest.raises(DataError, match="cannot be read"):
+        decode_image(content[:start] + box + head + code[: len(code) // 2], "a")
