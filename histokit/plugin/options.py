@@ -100,15 +100,17 @@ def _plain_texts(value: Any, hint: Any, name: str, owner: str) -> Any:
     """Return numbers and paths as the texts that a command line would give, where texts alone are announced."""
     origin = get_origin(hint)
     kinds = [a for a in get_args(hint) if a is not type(None)] if origin in (Union, types.UnionType) else [hint]
-    lists = [a for a in kinds if get_origin(a) in (tuple, list) and get_args(a)[:1] == (str,)]
-    if value is None or any(a is not str and a not in lists for a in kinds):
+    lists = [a for a in kinds if get_origin(a) in (tuple, list) and {*get_args(a)} <= {str, ...}]
+    if value is None or isinstance(value, str) or any(a is not str and a not in lists for a in kinds):
         return value
     if isinstance(value, Real | PurePath):
         return str(value)
     parts = value if isinstance(value, tuple | list) and lists else [value]
     if isinstance(value, Mapping) or any(not isinstance(part, str | Real | PurePath) for part in parts):
         _refuse(value, hint, name, owner)
-    return value if isinstance(value, str) else type(value)(map(str, parts))
+    # What is text already stays as it is: members of an enumeration are called otherwise by str.
+    texts = [part if isinstance(part, str) else str(part) for part in parts]
+    return texts if isinstance(value, list) else tuple(texts)
 
 
 def _convert(value: Any, hint: Any, name: str, owner: str) -> Any:

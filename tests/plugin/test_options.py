@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -80,8 +81,30 @@ def test_values_that_are_not_text_pass():
     }
 
 
+class Stain(StrEnum):
+    """Members that `str` calls otherwise, as of enumerations that are texts by inheritance."""
+
+    HE = "H&E"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Two(NamedTuple):
+    """A tuple that is not made of a list."""
+
+    first: str
+    second: str
+
+
 def textual(
-    root: str, *, name: str | None = None, names: tuple[str, ...] = (), both: str | int = "", free=None
+    root: str,
+    *,
+    name: str | None = None,
+    names: tuple[str, ...] = (),
+    both: str | int = "",
+    pair: tuple[str, int] = ("", 0),
+    free=None,
 ) -> None:
     """Announce options of text alone, one that may be a number, and one that says nothing."""
 
@@ -97,6 +120,10 @@ def textual(
         ({"names": ("a, b", 2.5)}, {"names": ("a, b", "2.5")}),
         ({"names": 7}, {"names": ("7",)}),
         ({"both": 7, "free": 8}, {"both": 7, "free": 8}),
+        ({"name": Stain.HE}, {"name": "H&E"}),
+        ({"names": [Stain.HE, 1]}, {"names": ["H&E", "1"]}),
+        ({"names": Two("a", "b")}, {"names": ("a", "b")}),
+        ({"pair": ("a", 1)}, {"pair": ("a", 1)}),
     ],
 )
 def test_numbers_are_texts_where_texts_alone_are_announced(given, converted):
