@@ -97,8 +97,10 @@ def _option(record: DatasetRecord, option: str, words: str) -> str:
     if option not in known:
         return ""
     unsaid = "pattern" in known and not (record.options.get("pattern") or record.options.get("labels"))
-    if option == "group" and record.columns:
-        return words.format(f"-o group=COLUMN, of {some(list(record.columns))}")
+    # What says the split is no group.
+    others = [name for name in record.columns if name != (record.options.get("split") or "split")]
+    if option == "group" and others:
+        return words.format(f"-o group=COLUMN, of {some(others)}")
     if option == "group" and unsaid:
         # No path says more than the class yet.
         archive = "in an archive, " if "files" in known else ""

@@ -91,6 +91,8 @@ def test_the_options_label_and_group_are_named_where_there_are_such(histokit, im
     [
         ({}, "in an archive, such as -o pattern='{label}/{patient}/**' -o group=patient"),
         ({"patient": ["a", "b"], "age": [1, 2]}, "-o group=COLUMN, of patient, age"),
+        ({"split": ["train", "test"], "patient": ["a", "b"]}, "-o group=COLUMN, of patient"),
+        ({"split": ["train", "test"]}, "in an archive, such as -o pattern='{label}/{patient}/**' -o group=patient"),
     ],
 )
 def test_columns_that_may_be_groups_are_named(columns, hint, histokit, tmp_path):
