@@ -11,8 +11,8 @@ import typer
 from histokit import completion
 from histokit.ranges import LIMITS
 
-#: Of those between which a metavar has a bar, what is meant as it stands: ``NAME`` is not.
-_WORD = re.compile(r"[a-z][a-z0-9-]*")
+#: Metavars that are nothing but one of several things, and which of these is meant as it stands: ``NAME`` is not.
+_ONE_OF, _WORD = re.compile(r"[\w.,-]+(\|[\w.,-]+)*"), re.compile(r"[a-z][a-z0-9-]*")
 
 Asked = TypeVar("Asked", str | None, list[str] | None)
 
@@ -35,7 +35,8 @@ def of_command(annotation: Any, command: str) -> Any:
     kind, declared = get_args(annotation)
     if annotation in (Figure, Figures):
         return Annotated[kind, _drawing(declared, command)]
-    words = [word for word in str(declared.metavar or "").split("|") if _WORD.fullmatch(word)]
+    metavar = str(declared.metavar or "")
+    words = [word for word in metavar.split("|") if _ONE_OF.fullmatch(metavar) and _WORD.fullmatch(word)]
     if not words or declared.autocompletion:
         return annotation
     option = copy(declared)

@@ -95,19 +95,26 @@ METRICS: dict[str, Callable[[Counts], Floats] | None] = {
 #: is ``eta_w_precision``, and NaN there where a scan is never predicted.
 RETRIEVAL = ("eta_p", "eta_w", "eta_total", "eta_w_precision")
 
-#: The weight of a class to that of another one, and how little a metric changes as it goes that is not over classes.
-_RARE, _JUMP = 1e-9, 1e-3
+#: Predictions of three classes, of which most are right; the weight of a class that is rare beside two others; and how
+#: little a metric changes as that one goes where it is not over classes.
+_COMMON, _RARE, _JUMP = np.ones((3, 3)) + 3 * np.eye(3), 1e-9, 1e-3
 
 
 def is_over_classes(name: str) -> bool:
     """Return whether a metric is over the classes that occur, be they rare or not.
 
-    It is where it jumps as the last sample of a class goes, however little that weighs.
+    It is where it jumps as the last sample of a class, be it this or that one, goes, however little that weighs.
     """
     if (metric := METRICS[name]) is None:
         return True
-    rare, gone = (float(metric(Counts(np.array([[1.0, 0.0], [weight, 0.0]])))) for weight in (_RARE, 0.0))
-    return not abs(rare - gone) < _JUMP
+    counts = np.tile(_COMMON, (3, 2, 1, 1))
+    for code in range(3):
+        # Never predicted: what is would still be a class that some metrics are over.
+        counts[code, :, :, code] = 0
+        counts[code, 0, code] *= _RARE
+        counts[code, 1, code] = 0
+    rare, gone = np.moveaxis(metric(Counts(counts)), -1, 0)
+    return not bool((np.abs(rare - gone) < _JUMP).all())
 
 
 def is_shown(name: str, metric: str) -> bool:

@@ -83,6 +83,8 @@ def test_words_that_an_option_takes_are_offered(histokit, complete):
     assert complete("extract d --layers ") == ["all", "last"]
     assert complete("explain 12 --class ") == ["predicted", "true"]
     assert complete("train d --channels ") == []
+    # Of what may follow a column, nothing stands in its place.
+    assert complete("evaluate 12 --by ") == complete("predictions 12 --by ") == []
 
 
 def test_suffixes_of_readers_are_offered(histokit, complete):

@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 
 from histokit.errors import UsageError
 from histokit.protocol import scorers
-from histokit.protocol.metrics import METRICS, class_metrics, is_over_classes
+from histokit.protocol.metrics import METRICS, class_metrics, is_over_classes, ratio
 from histokit.protocol.scorers import Scorer, check_metric, reasons
 
 
@@ -126,9 +126,15 @@ def test_resampling_few_units_does_not_look_at_all_samples_in_each_resample():
 
 
 def test_a_metric_is_over_classes_whatever_it_is_called(monkeypatch):
-    # Geometric mean of recalls, and the share of wrong predictions.
+    def kappa(counts):
+        chance = (counts.support * counts.predicted).sum(-1) / counts.total**2
+        return ratio(counts.right / counts.total - chance, 1 - chance)
+
+    # Geometric mean of recalls, the recall of one class, the share of wrong predictions, and agreement beyond chance.
     monkeypatch.setitem(METRICS, "g_mean", lambda counts: np.nan_to_num(counts.recall, nan=1.0).prod(-1) ** 0.5)
     monkeypatch.setitem(METRICS, "wrong_macro", lambda counts: 1 - counts.right / counts.total)
+    monkeypatch.setitem(METRICS, "sensitivity", lambda counts: counts.recall[..., 1])
+    monkeypatch.setitem(METRICS, "kappa", kappa)
     assert [name for name in METRICS if not is_over_classes(name)] == [
         "accuracy",
         "precision_weighted",
@@ -136,6 +142,7 @@ def test_a_metric_is_over_classes_whatever_it_is_called(monkeypatch):
         "f1_weighted",
         "eta_p",
         "wrong_macro",
+        "kappa",
     ]
 
 
