@@ -88,12 +88,12 @@ def _without_unit(frame: Frame, column: str, absent: int) -> DataError:
     first = frame.ids[[key is None for key in frame.levels[column]]][0]
     if frame.unit == "sample":
         return DataError(
-            f"{absent} predictions have no {column}, such as that of {first!r}.",
+            f"{counted(absent, 'prediction has', 'predictions have')} no {column}, such as that of {first!r}.",
             next="Complete the column and ingest again, or use another level.",
         )
     return DataError(
-        f"{absent} of the {len(frame)} predictions are of units ({frame.unit}) that lie in no single {column}, such as "
-        f"{first!r}.",
+        f"{absent} of the {len(frame)} predictions {'is' if absent == 1 else 'are'} of units ({frame.unit}) "
+        f"that lie in no single {column}, such as {first!r}.",
         next=f"Use a level that every {frame.unit} lies in, or a run on samples.",
     )
 

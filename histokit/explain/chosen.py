@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.errors import DataError, StoreError, UsageError, did_you_mean, some
+from histokit.errors import DataError, StoreError, UsageError, counted, did_you_mean, some
 from histokit.features.listing import tested_where
 from histokit.store import RunRecord, Store
 from histokit.store.records import NUMBER_PREDICTION_SCHEMA
@@ -214,7 +214,8 @@ def _outputs(run: RunRecord, rows: Sequence[Mapping[str, Any]], target: str) -> 
         strange = [row["id"] for row in rows if row[target] not in run.classes]
         if strange:
             raise DataError(
-                f"{len(strange)} samples have no true class that the model knows: {some(strange)}.",
+                f"{counted(len(strange), 'sample has', 'samples have')} no true class that the model knows: "
+                f"{some(strange)}.",
                 next="Name a class with --class, or leave it out for the predicted one.",
             )
         return [run.classes.index(row[target]) for row in rows], notes if target in run.classes else []

@@ -73,7 +73,8 @@ class RunImages:
         if not self.unreadable:
             return []
         listed = some([f"{name!r} ({reason})" for name, reason in self.unreadable.items()], 3)
-        return [f"{len(self.unreadable)} of the images cannot be read, and are left out: {listed}"]
+        are = "is" if len(self.unreadable) == 1 else "are"
+        return [f"{len(self.unreadable)} of the images cannot be read, and {are} left out: {listed}"]
 
 
 def seen_note(seen: Mapping[str, bool], network: str) -> list[str]:

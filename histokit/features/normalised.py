@@ -165,13 +165,14 @@ def _kept(fits: dict[str, Fit], names: Sequence[str], asked: Normalisation) -> t
     unit = next(unit for unit, columns in flat.items() if columns.any())
     worst = names[int(np.flatnonzero(flat[unit])[0])]
     place = f" of the {asked.per} {unit!r}" if asked.per else ""
-    text = f"{int((~kept).sum())} of {len(kept)} columns have no spread among controls (such as {worst}{place})"
+    of, count = f"of {len(kept)} columns", int((~kept).sum())
+    text = f"{counted(count, f'{of} has', f'{of} have')} no spread among controls (such as {worst}{place})"
     if not kept.any():
         raise DataError(
             f"{text}: none is left.",
             next="Look at the controls; or name another --normalise, or what is added to spreads: mad-robustise:0.01",
         )
-    return kept, [f"{text}: they are 0 in all samples"]
+    return kept, [f"{text}: {'it is' if count == 1 else 'they are'} 0 in all samples"]
 
 
 def _unspanned(fits: dict[str, Fit], kept: NDArray[np.bool_]) -> list[str]:

@@ -68,7 +68,8 @@ def changes_since(store: Store, run: RunRecord, predictions: pa.Table | None = N
     if samples_digest(list(rows), [row["content"] for row in rows.values()]) == run.predicted:
         return [Change(what) for what in _otherwise(kept, predictions, rows)]
     lost = len(wanted) - len(rows)
-    return [Change(f"{lost} of its samples are gone" if lost else "other images stand under the same ids")]
+    gone = counted(lost, "of its samples is gone", "of its samples are gone")
+    return [Change(gone if lost else "other images stand under the same ids")]
 
 
 def _kept(run: RunRecord) -> dict[str, str | int]:

@@ -305,7 +305,7 @@ def _check_fresh(split: Split, samples: pa.Table) -> None:
     if gone:
         again = split_command(split) or "ingest the dataset again"
         raise StoreError(
-            f"The split {split.name!r} is stale: {len(gone)} of its samples are no longer in the dataset "
-            f"{split.dataset!r}, such as {gone[0]!r}.",
+            f"The split {split.name!r} is stale: {counted(len(gone), 'of its samples is', 'of its samples are')} no "
+            f"longer in the dataset {split.dataset!r}, such as {gone[0]!r}.",
             next=f"Make it again: {again}",
         )

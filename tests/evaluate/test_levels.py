@@ -173,7 +173,7 @@ def test_units_that_were_trained_on_have_no_columns_of_samples(store):
     # No treatment lies in one well: the column lacks nothing.
     rows = [(0, "T1", "a", -1.0, "C1", None, "T1"), (1, "T2", "b", 1.0, "C2", "w1", "T2")]
     save_run(store, rows, levels=("well", "treatment"), parameters=parameters, run_id="efgh")
-    said = r"1 of the 2 predictions are of units \(treatment\) that lie in no single well, such as 'T1'"
+    said = r"1 of the 2 predictions is of units \(treatment\) that lie in no single well, such as 'T1'"
     with pytest.raises(DataError, match=said) as caught:
         evaluate(store, "efgh", by="well:median")
     assert "ingest again" not in caught.value.next

@@ -50,6 +50,8 @@ def test_samples_of_a_class_that_the_model_does_not_know_are_named(store):
     run = store.run(save_run(store, rows))
     with pytest.raises(DataError, match="2 samples have no true class that the model knows: s1, s2"):
         outputs(store, run, samples=("s0", "s1", "s2"), target="true")
+    with pytest.raises(DataError, match=r"^1 sample has no true class that the model knows: s1"):
+        outputs(store, run, samples=("s0", "s1"), target="true")
     assert [i for i, *_ in outputs(store, run, wrong=True)[0]] == ["s2"], "without a true class nothing is wrong"
 
 

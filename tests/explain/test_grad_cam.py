@@ -222,7 +222,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(run: RunRecord, data:
     (root / "p1/dark/0.png").write_bytes(b"no image")
     found = histokit.explain(data, run.id, samples=["p1/dark/0.png", "p1/dark/1.png"])
     assert [sample.id for sample in found.samples] == ["p1/dark/1.png"]
-    assert found.notes[-1].startswith("1 of the images cannot be read, and are left out: 'p1/dark/0.png' (")
+    assert found.notes[-1].startswith("1 of the images cannot be read, and is left out: 'p1/dark/0.png' (")
     with pytest.raises(DataError, match=r"None of the images can be read: .*p1/dark/0\.png"):
         histokit.explain(data, run.id, samples=["p1/dark/0.png"])
 
