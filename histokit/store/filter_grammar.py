@@ -105,7 +105,10 @@ class _Parser:
         name = token.kind == "keyword" and what == _OPERAND
         hint = f'; a column of this name stands in double quotes: "{token.text.lower()}"' if name else ""
         if token.kind == "word" and after and after.kind == "word":
-            hint = f'; a name with a blank stands in double quotes: "{after.text} {token.text}"'
+            words = f"{after.text} {token.text}"
+            compared = self.place > 1 and self.tokens[self.place - 2].text in COMPARISONS
+            hint = f"; a text stands in single quotes: '{words}'" if compared else ""
+            hint = hint or f'; a name with a blank stands in double quotes: "{words}"'
         refuse(self.text, token.at, f"expected {what}{hint}")
 
     def _condition(self) -> Node:

@@ -146,7 +146,8 @@ class _Evaluation:
 
     def _require_column(self, node: Node) -> None:
         """Raise where texts alone are compared and one is the name of a column, which then all rows or none fulfil."""
-        if node.kind in ("not", "and", "or") or self.names(node):
+        # Of a function, what it is compared with tells.
+        if node.kind in ("not", "and", "or", "function") or self.names(node):
             return
         for part in _literals(node):
             if part.value in self.columns:

@@ -243,6 +243,7 @@ def test_the_commands_of_a_page_make_first_what_its_runs_rest_on(
     assert [row[1] for row in page.table("Tables of features")[1:]] == ["tiny/1", "tiny/3"]
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_the_commands_of_a_page_make_the_split_of_a_selection(trained: Trained, tmp_path: Path) -> None:
     store, _ = trained
     package.split(store, "cells", name="first", test_where="patient IN ('a', 'b')")

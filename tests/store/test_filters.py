@@ -233,6 +233,7 @@ def test_names_that_need_double_quotes_are_told() -> None:
     assert 'a name with a blank stands in double quotes: "cell line"' in refusal("age > 3 AND cell line = 'HeLa'")
     assert 'a column with parentheses in its name stands in double quotes: "dose (…)"' in refusal("dose (µM) > 3")
     assert '"cell line" IN' in refusal("cell-line = 'HeLa'")
+    assert "a text stands in single quotes: 'lung cancer'" in refusal("age > 3 OR slide <> lung cancer")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,8 @@ def test_a_column_in_single_quotes_is_refused(where: str) -> None:
         with pytest.raises(UsageError, match=r"'cell line'\": this is a text, and no column") as caught:
             kept(where, rows)
         assert caught.value.next == 'A column stands without quotes or in double quotes: "cell line"'
-    assert kept("slide <> 'cell line' AND 'x' <> 'y'") == kept("slide IS NOT NULL")
+    for told in ("slide <> 'cell line' AND 'x' <> 'y'", "slide <> lower('cell line')"):
+        assert kept(told) == kept("slide IS NOT NULL")
 
 
 def test_names_that_differ_in_case_only_are_told_apart() -> None:
