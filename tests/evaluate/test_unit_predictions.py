@@ -131,7 +131,7 @@ def test_what_has_no_units(store):
     with pytest.raises(DataError, match="no predictions of such samples"):
         histokit.predictions(store, "abcd", by="slide", where="site = 3")
     save(store, [*TILES[:-1], (None, "p2", None, 1.0)])
-    with pytest.raises(DataError, match="1 predictions have no slide, such as that of '5'"):
+    with pytest.raises(DataError, match=r"^1 prediction has no slide, such as that of '5'"):
         histokit.predictions(store, "abcd", by="slide")
 
 
