@@ -47,7 +47,7 @@ def jpeg2000_is_whole(data: bytes) -> bool:
     if begin is None:
         return True
     place = begin.end() - 2
-    tiles, found, told = _tiles(data[place:]), Counter[int](), Counter[int]()
+    tiles, found, told = _tiles(data, place), Counter[int](), Counter[int]()
     while place + 4 <= len(data) and not data.startswith(_END, place):
         length = 2 + int.from_bytes(data[place + 2 : place + 4], "big")
         if data.startswith(_PART, place):
@@ -64,6 +64,7 @@ def jpeg2000_is_whole(data: bytes) -> bool:
     return every and place <= len(data)
 
 
-def _tiles(code: bytes) -> int:
-    width, height, _, _, across, down, left, top = struct.unpack_from(">8I", code, 6)
+def _tiles(data: bytes, size: int) -> int:
+    """Return how many tiles there are by the marker of sizes, which stands at that place."""
+    width, height, _, _, across, down, left, top = struct.unpack_from(">8I", data, size + 6)
     return int(-(-(width - left) // across) * -(-(height - top) // down))
