@@ -55,9 +55,7 @@ class ImageQueue(Generic[Key]):
             size -= min(size, len(block))
             self.nbytes -= block.nbytes - rest.nbytes
             if len(rest):
-                # A few would keep all that came with them in memory while others are run.
-                alone = rest.untyped_storage().nbytes() > 4 * rest.nbytes
-                self._blocks.insert(0, rest.clone() if alone else rest)
+                self._blocks.insert(0, rest)
 
     def settled(self) -> None:
         """Let go of what came with images that wait, and was taken: less than a batch is copied.

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import histokit
+from histokit.store.documents import Documents
+from histokit.store.results import Results
 from histokit.store.verify import verify
 from tests.durability.processes import Life, Processes
 from tests.durability.stores import tables
@@ -104,13 +106,17 @@ class Stage:
 
     def killed_at(self, moment: int) -> None:
         """Kill the command at a moment, look at what is there, and run it again."""
-        uri, life, _ = self._try(kill=moment)
-        assert life.code == -9, life.err
+        uri, life, moments = self._try(kill=moment)
+        # Where workers write, two writes may be one the next time, so that the last moments do not come.
+        assert life.code == -9 or moments < moment, (life.code, life.err)
         if uri.exists():
             # What was there before can be read, whole.
             holds(uri)
         again = self.start(uri)
         assert again.wait() == 0, again.err
+        if "--force" not in self.command:
+            # What the killed one wrote of a run that it did not come to name is never read, and waits for `store gc`.
+            Results(Documents(histokit.open_store(uri).database)).remove_unnamed(dry_run=False)
         self.check(uri, f"killed at {moment} of {self.moments}")
 
     def together(self, parties: int) -> None:

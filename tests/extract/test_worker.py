@@ -144,18 +144,6 @@ def test_batches_of_a_queue_are_its_images_in_order_however_they_came() -> None:
     assert (seen, queue.keys, queue.nbytes) == (list(range(30)), [], 0)
 
 
-def test_what_is_left_of_many_keeps_no_others_in_memory() -> None:
-    """One of 65 images that were resized together, of 16 × 16 pixels of three bytes."""
-    queue: ImageQueue[int] = ImageQueue()
-    queue.put(range(65), numbered(0, 65))
-    for start in range(0, 64, 16):
-        assert queue.first(16)[:, 0, 0, 0].tolist() == list(range(start, start + 16))
-        queue.drop(16)
-    assert (queue.keys, queue.nbytes) == ([64], 768)
-    assert queue.first(1)[0, 0, 0, 0] == 64
-    assert queue.first(1).untyped_storage().nbytes() < 2 * 768
-
-
 @pytest.mark.parametrize("rows", [6, 48])
 def test_images_that_wait_take_no_more_than_is_counted(rows: int) -> None:
     """However many come at once: what was read together with them, and was run, is let go of."""
