@@ -11,8 +11,10 @@ import numpy as np
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
+from histokit.datasets.groups import Groups
 from histokit.datasets.image_options import Intensities
-from histokit.datasets.labels import Groups, asked_classes, require_labels
+from histokit.datasets.labels import asked_classes, require_labels
+from histokit.datasets.named_columns import require_named
 from histokit.datasets.own_splits import no_part, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.annotation_files import AnnotationFile, AnnotationFiles
@@ -24,7 +26,7 @@ from histokit.datasets.regions.outlines import covered
 from histokit.datasets.regions.region import Reading, Region
 from histokit.datasets.regions.region_boxes import Points, RegionBoxes, SizeFor
 from histokit.datasets.tables import refuse_reserved, stored_name
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import UsageError
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.digests import digest_json
 from histokit.plugin.images import Pixels
@@ -155,13 +157,8 @@ class Annotations(Dataset):
         columns |= {name: str for name in self._fields if name != "label"}
         if self.mask != "none":
             columns[_OUTLINE] = str
-        for option, names in (("group", [self.group]), ("split", [self.split_column]), ("levels", self.levels)):
-            for name in filter(None, names):
-                if name not in columns:
-                    raise UsageError(
-                        f"The option {option}={name!r} names no column.",
-                        next=f"{did_you_mean(name, columns)}There are: {', '.join(columns)}.",
-                    )
+        named = {"group": [self.group], "split": [self.split_column], "levels": self.levels}
+        require_named(named, columns, "Name a column, or write {{{}}} in the pattern of paths.".format)
         return columns
 
     def samples(self) -> Iterator[Sample]:

@@ -13,18 +13,20 @@ import numpy.typing as npt
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
+from histokit.datasets.containers.heeded import require_heeded
 from histokit.datasets.containers.met_containers import MetContainers
-from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
+from histokit.datasets.containers.opening import OpenContainers, containers_in, kind_of
 from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.containers.zarr_folder import described_by, is_zarr
+from histokit.datasets.groups import Groups, group_remark
 from histokit.datasets.image_options import Intensities
-from histokit.datasets.labels import Groups, asked_classes, group_remark, require_labels
+from histokit.datasets.labels import asked_classes, require_labels
+from histokit.datasets.named_columns import require_named
 from histokit.datasets.own_splits import no_part, no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
-from histokit.datasets.walk import Tally, Walk, absence
-from histokit.errors import DataError, UsageError, counted, did_you_mean
-from histokit.files import suffix_of
+from histokit.datasets.walk import Tally, Walk
+from histokit.errors import DataError, UsageError, counted
 from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
 from histokit.plugin.digests import digest_bytes, digest_file
 from histokit.plugin.images import Pixels
@@ -125,7 +127,8 @@ class Arrays(Dataset):
         self.levels, self.metric, self.mpp = tuple(map(stored_name, levels)), metric, mpp
         self.given_classes, self.positive = asked_classes(classes, positive)
         self.classes = self.given_classes
-        texts = {*map(stored_name, (*text, *levels)), *filter(None, (self.group_option, self.split_column))}
+        self._text = tuple(map(stored_name, text))
+        texts = {*self._text, *self.levels, *filter(None, (self.group_option, self.split_column))}
         self._reading = ContainerOptions(
             images=tuple(images),
             labels=tuple(labels),
@@ -152,14 +155,7 @@ class Arrays(Dataset):
 
     @cached_property
     def _paths(self) -> Sequence[str]:
-        if not self.root.is_dir():
-            suffix = suffix_of(str(self.root))
-            hint = f"Give a file of {', '.join(KINDS)}, or a folder that holds some."
-            if self.root.is_file():
-                unpack = "Unpack it first. " if suffix in PACKED else ""
-                raise DataError(f"The file {str(self.root)!r} is none that holds images.", next=unpack + hint)
-            raise DataError(f"The file or folder {str(self.root)!r} {absence(self.root)}.", next=hint)
-        return list(containers_in(self._walk, self.files, self._reading.labels))
+        return containers_in(self._walk, self.files, self._reading.labels)
 
     def _containers(self) -> Iterator[Container]:
         return map(self._container, self._paths)
@@ -169,13 +165,8 @@ class Arrays(Dataset):
         """What stands beside images, in all files."""
         columns = merged_columns(self._containers())
         named = {"group": [self.group_option], "split": [self.split_column], "levels": self.levels}
-        for option, names in named.items():
-            for name in filter(None, names):
-                if name not in columns:
-                    raise UsageError(
-                        f"The option {option}={name!r} names no column: there are {', '.join(columns) or 'none'}.",
-                        next=did_you_mean(name, columns).strip() or "Name what stands beside the images, or nothing.",
-                    )
+        require_named(named, columns, lambda _: "Name what stands beside the images, or nothing.")
+        require_heeded(self._containers, self._reading, self._text)
         return columns
 
     @cached_property

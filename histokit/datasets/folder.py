@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
+from histokit.datasets.groups import Groups, group_remark
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import (
-    Groups,
-    LabelTable,
-    asked_classes,
-    group_remark,
-    key_fields,
-    pattern_of,
-    require_labels,
-)
+from histokit.datasets.labels import LabelTable, asked_classes, key_fields, pattern_of, require_labels
 from histokit.datasets.met_files import MetFiles
+from histokit.datasets.named_columns import refuse_without_table, require_named
 from histokit.datasets.own_splits import no_part, no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Walk, is_image
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import UsageError
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 
 #: The field that says which part of the dataset's own split an image is in.
@@ -119,7 +113,8 @@ class Folder(Dataset):
         self.classes, self.positive = asked_classes(classes, positive)
         self.split_column = split and stored_name(split)
         self._set_channels(channels)
-        self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
+        self._label_column, self._text = label_column, tuple(map(stored_name, text))
+        self.label_table = self._label_table(labels, on)
         fields = [name for name in self._fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
         if self.label_table is None:
@@ -139,13 +134,10 @@ class Folder(Dataset):
         """The fields of the pattern that say something of a whole image."""
         return [name for name in self.pattern.fields if self._by_channel is None or name != CHANNEL]
 
-    def _label_table(
-        self, labels: str | None, on: str | None, label_column: str, text: tuple[str, ...]
-    ) -> LabelTable | None:
-        pattern = self.pattern
+    def _label_table(self, labels: str | None, on: str | None) -> LabelTable | None:
+        pattern, label_column = self.pattern, self._label_column
         if labels is None:
-            if on is not None:
-                raise UsageError(f"The option on={on!r} needs a table of labels.", next="Add -o labels=FILE.csv.")
+            refuse_without_table(on=on)
             return None
         if on is None:
             fields = ", ".join(pattern.fields) or "none"
@@ -155,33 +147,29 @@ class Folder(Dataset):
                 "-o on=FIELD:COLUMN.",
             )
         keys = key_fields(on)
-        for key in keys:
-            if key not in pattern.fields:
-                raise self._absent("on", key, pattern.fields)
+        self._require(pattern.fields, on=keys)
         return LabelTable(
             find_table(self.root, labels, "labels"),
             keys,
             label_column,
-            (self.group, *self.levels, *text),
+            (self.group, *self.levels, *self._text),
             ("mpp",),
             needs_label="label" not in pattern.fields or label_column != "label",
             fields=self._fields,
         )
 
     def _require_columns(self, known: Sequence[str]) -> None:
-        named = {"group": [self.group], "split": [self.split_column], "levels": self.levels}
-        for option, names in named.items():
-            for name in filter(None, names):
-                if name not in known:
-                    raise self._absent(option, name, known)
+        self._require(known, group=[self.group], split=[self.split_column], levels=self.levels)
 
-    def _absent(self, option: str, name: str, known: Sequence[str]) -> UsageError:
-        return UsageError(
-            f"The option {option}={name!r} names no column: the pattern {self.pattern.text!r} "
-            f"{'and the table have' if getattr(self, 'label_table', None) else 'has'} {', '.join(known) or 'none'}.",
-            next=did_you_mean(name, known).strip()
-            or f"Write {{{name}}} in the pattern where {name} stands in the path, such as "
-            f"-o pattern='{{label}}/{{{name}}}/**'.",
+    def _require(self, known: Sequence[str], **named: Iterable[str | None]) -> None:
+        table = " and the table have" if getattr(self, "label_table", None) else " has"
+        require_named(named, known, self._written, f"the pattern {self.pattern.text!r}{table}")
+
+    @staticmethod
+    def _written(name: str) -> str:
+        return (
+            f"Write {{{name}}} in the pattern where {name} stands in the path, such as "
+            f"-o pattern='{{label}}/{{{name}}}/**'."
         )
 
     @property
@@ -193,11 +181,15 @@ class Folder(Dataset):
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
         """The fields of the pattern, and the columns of the table of labels."""
         columns: dict[str, type] = {name: str for name in self._fields if name != "label"}
-        if self.label_table is not None:
+        if self.label_table is None:
+            refuse_without_table(label_column=None if self._label_column == "label" else self._label_column)
+            self._require(self.pattern.fields, text=self._text)
+        else:
             if not self.labelled_by_table:
                 self.label_table.refuse_labels(self.pattern.text)
             columns = {**self.label_table.columns(), **columns}
             self._require_columns(list(columns))
+            self._require([*self.pattern.fields, *self.label_table.names], text=self._text)
         return columns
 
     def samples(self) -> Iterator[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,6 @@ from typing import Any
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.number_columns import with_numbers
 from histokit.datasets.tables import TidyTable, python_types, read_table, require_columns, stored_name, taken
-from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.options import split_list, typed_option
@@ -21,9 +20,6 @@ from histokit.plugin.options import split_list, typed_option
 Key = tuple[str, ...]
 
 _WITH_FRACTION = re.compile(r"-?[0-9]+\.0+")
-
-#: Columns that name what images have in common and folds must not cut through.
-_GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
 
 
 def asked_classes(classes: Sequence[str], positive: str | None) -> tuple[tuple[str, ...] | None, str | None]:
@@ -46,53 +42,6 @@ def require_labels(labels: set[str], positive: str | None, classes: Sequence[str
         )
 
 
-def group_remark(group: str | None, columns: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence where no group is set, although a column names what folds should not cut through."""
-    likely = next((name for name in columns if name.lower() in _GROUP_LIKE), None)
-    if group is None and likely:
-        yield f"No group is set, so folds may cut through a {likely}; -o group={likely} prevents it"
-
-
-class Groups:
-    """Gives a sample whose group is not known a group of its own, and counts such samples.
-
-    Parameters
-    ----------
-    column : str, optional
-        The column of the groups, where the dataset has any.
-    """
-
-    def __init__(self, column: str | None):
-        self.column, self.known, self.unknown = column, 0, Tally()
-
-    def complete(self, sample_id: str, metadata: dict[str, Any]) -> None:
-        """Put a group of its own among the metadata of a sample that has none."""
-        if self.column is None:
-            return
-        if metadata[self.column] is not None:
-            self.known += 1
-            return
-        self.unknown.add(sample_id)
-        metadata[self.column] = own_group(sample_id)
-
-    def remarks(self) -> Iterator[str]:
-        """Yield a sentence where samples have no group.
-
-        Raises
-        ------
-        DataError
-            If none has one.
-        """
-        if not self.unknown:
-            return
-        if not self.known:
-            raise DataError(
-                f"No sample has a {self.column}, which is the dataset's group, for example {self.unknown}.",
-                next=f"Fill the column {self.column}, or name another one: -o group=COLUMN.",
-            )
-        yield groups_unknown(self.unknown.count, str(self.column), self.unknown)
-
-
 def key_fields(on: str) -> dict[str, str]:
     """Return the fields that the option ``on`` names, with the columns they are in a table: ``plate,well:Well No``."""
     pairs = [text.partition(":") for text in split_list(on) or [""]]
@@ -102,20 +51,6 @@ def key_fields(on: str) -> dict[str, str]:
 def pattern_of(on: str) -> str:
     """Return the pattern of paths whose folders are the fields that the option ``on`` names, with any depth below."""
     return "".join(f"{{{name}}}/" for name in key_fields(on)) + "**"
-
-
-def own_group(sample_id: str) -> str:
-    """Return the group of a sample whose group is not known: a group for itself."""
-    return f"unknown:{sample_id}"
-
-
-def groups_unknown(count: int, column: str, examples: object) -> str:
-    """Return the sentence on samples without a group."""
-    samples = counted(count, "sample has", "samples have")
-    return (
-        f"{samples} no {column}, for example {examples}; each counts as a {column} of its own, so that what belongs "
-        "together may stand in training and in test"
-    )
 
 
 class LabelTable:
@@ -204,6 +139,11 @@ class LabelTable:
         """
         types = python_types(self._sheet.table)
         return {name: kind for name, kind in types.items() if name not in self._own}
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns of the table are called, in the table and as fields of paths."""
+        return list(dict.fromkeys([*self._sheet.names, *self.on]))
 
     @property
     def _own(self) -> tuple[str, ...]:

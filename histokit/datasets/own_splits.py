@@ -36,6 +36,18 @@ def role_in(path: str) -> Role | None:
     return None
 
 
+def role_of_name(name: str) -> Role | None:
+    """Return what one of the words of a name says of the split; none where they say several things, or nothing.
+
+    Words with numbers, as of ``train2`` or ``test2023``, say it where none stands alone.
+    """
+    for belongs in (str.isalnum, str.isalpha):
+        words = "".join(letter if belongs(letter) else " " for letter in name).split()
+        if roles := {role for word in words if (role := role_of(word)) is not None}:
+            return roles.pop() if len(roles) == 1 else None
+    return None
+
+
 def no_part(what: str, column: str, word: Any, advice: str) -> DataError:
     """Return the error on a word of an image or a sample that should name a part of a split."""
     return DataError(f"{what} has {column}={word!r}, which is no part of a split.", next=advice)

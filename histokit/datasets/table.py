@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histokit.datasets.channels import Channels, are_columns
+from histokit.datasets.groups import Groups
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import Groups, asked_classes, require_labels
+from histokit.datasets.labels import asked_classes, require_labels
 from histokit.datasets.number_columns import resolution_in, with_numbers
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.table_boxes import BoxColumns, image_by_image

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from histokit import __version__
 from histokit.datasets.cells import tidy_text
-from histokit.datasets.labels import groups_unknown, own_group
+from histokit.datasets.groups import groups_unknown, own_group
 from histokit.datasets.tables import renamed, stored_name
 from histokit.errors import DataError, StoreError, UsageError, counted, some
 from histokit.features.sample_columns import lists

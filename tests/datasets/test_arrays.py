@@ -716,3 +716,20 @@ def test_labels_lie_beside_each_file_of_images(tmp_path):
     ]
     with pytest.raises(UsageError, match=r"(?s)labels=kinds.npy is neither .* or the folder of the images"):
         opened(tmp_path, files="*images.npy", labels="kinds.npy")
+
+
+def test_options_name_what_files_have(tmp_path):
+    arrays = {"images": pixels(2, 4, 4, 3), "labels": np.array([0, 1]), "stage": np.array([1, 2])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UsageError, match="text='stag' names no column: there are stage") as caught:
+        opened(tmp_path, text="stag")
+    assert caught.value.next == "Did you mean 'stage'?"
+    assert opened(tmp_path, text="stage")[1][0].metadata["stage"] == "1"
+    with pytest.raises(UsageError, match="holds one label for each image, and no column 'grade'"):
+        opened(tmp_path, label_column="grade")
+    for option, given in (("on", "name"), ("pattern", "{name}.npz")):
+        with pytest.raises(UsageError, match=f"option {option}='{given}' says nothing of these files"):
+            opened(tmp_path, **{option: given})
+    # What a table has beside may be called text as well, also where no sample gets it.
+    (tmp_path / "l.csv").write_text("label,id\n0,7\n1,8\n")
+    assert len(opened(tmp_path, labels="l.csv", text="id,label")[1]) == 2

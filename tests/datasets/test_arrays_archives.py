@@ -368,3 +368,16 @@ def test_a_table_of_labels_of_several_archives_is_told_once(tmp_path):
         "1 row of the table of labels has no image, for example name='x'",
         "2 images have no label, for example '2.zip/i4.png', '2.zip/i5.png'",
     ]
+
+
+def test_options_that_no_archive_heeds_are_refused(tmp_path):
+    zipped(tmp_path / "a.zip", {"a/1.png": PNG[0], "b/2.png": PNG[1]})
+    with pytest.raises(UsageError, match="images='png' says nothing of these files"):
+        opened(tmp_path, images="png")
+    with pytest.raises(UsageError, match="text='x' names no column: there are label"):
+        opened(tmp_path, text="x")
+    file = tarred(tmp_path / "w.tar", {"a.png": PNG[0], "a.json": b'{"label": "x", "grade": 3}'})
+    with pytest.raises(UsageError, match=r"The labels of .* are 'label', not 'grade'"):
+        opened(file, label_column="grade")
+    with pytest.raises(UsageError, match="text='grad' names no column: there are label, grade"):
+        opened(file, text="grad")

@@ -273,3 +273,11 @@ def test_images_that_are_kept_once_for_many_rows(tmp_path, plain):
     parquet.write_table(pa.table({"image": held, "label": [0, 1, 1, 0]}), tmp_path / "a.parquet", row_group_size=2)
     dataset, samples = opened(tmp_path / "a.parquet")
     assert [(dataset.read(s) == images[int(s.label)]).all() for s in samples] == [True] * 4
+
+
+def test_options_name_columns_that_are_there(tmp_path):
+    hugging_face(tmp_path / "a.parquet", pixels(2, 4, 4), [0, 1], stage=pa.array([1, 2]))
+    with pytest.raises(UsageError, match="are its column 'label', not 'stage'"):
+        opened(tmp_path, label_column="stage")
+    with pytest.raises(UsageError, match="text='stag' names no column: there are image, label, stage"):
+        opened(tmp_path, text="stag")

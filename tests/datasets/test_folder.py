@@ -574,3 +574,21 @@ def test_keys_that_pandas_wrote_as_fractions_are_whole_numbers(tmp_path):
     found, warnings = samples(tmp_path, labels="l.csv", on="slide", group="slide")
     assert {sample.id: sample.label for sample in found} == {"1/a.png": "y", "10/c.png": "y", "2/b.png": "x"}
     assert warnings == ["1 row of the table of labels has no image, for example slide='1.0'"]
+
+
+def test_columns_that_are_to_be_text_are_there(root):
+    (root / "l.csv").write_text("patient,grade,id\np2,1,7\np10,2,8\n")
+    labelled = {"labels": "l.csv", "on": "patient", "label_column": "grade"}
+    with pytest.raises(UsageError, match=r"text='grad' names no column: .* and the table have patient, grade, id") as e:
+        samples(root, **labelled, text="grad")
+    assert e.value.next == "Did you mean 'grade'?"
+    with pytest.raises(UsageError, match=r"text='grade' names no column: the pattern .* has patient, label"):
+        samples(root, pattern=PATTERN, text="grade")
+    # Fields of the pattern are text, and so may be what the table does not give to samples.
+    assert len(samples(root, **labelled, text="patient,id,grade")[0]) == 4
+    assert len(samples(root, pattern=PATTERN, text="patient")[0]) == 4
+
+
+def test_a_column_of_labels_needs_a_table(root):
+    with pytest.raises(UsageError, match="label_column='grade' needs a table of labels"):
+        samples(root, pattern=PATTERN, label_column="grade")

@@ -812,3 +812,17 @@ def test_a_tile_whose_data_are_damaged(tmp_path: Path, compression: str) -> None
     with pytest.raises(DataError, match=r"a\.tif cannot be read: tile 0 of 512 × 384 pixels: .*damaged"):
         dataset.read(samples[0])
     assert dataset.read(samples[1]).shape == (64, 64, 3)
+
+
+def test_what_options_say_of_a_table_needs_it(tmp_path: Path) -> None:
+    write_aperio(tmp_path / "a.svs", PIXELS, 0.5)
+    for option in ({"on": "name"}, {"label_column": "grade"}):
+        with pytest.raises(UsageError, match="needs a table of labels"):
+            read(tmp_path, **option)
+    with pytest.raises(UsageError, match="text='age' names no column: there are slide"):
+        read(tmp_path, text="age")
+    (tmp_path / "l.csv").write_text("slide,label,age\na,x,7\n")
+    with pytest.raises(UsageError, match="text='agee' names no column: there are slide, label, age") as caught:
+        read(tmp_path, labels="l.csv", text="agee")
+    assert caught.value.next == "Did you mean 'age'?"
+    assert read(tmp_path, labels="l.csv", text="age")[1].columns["age"] is str

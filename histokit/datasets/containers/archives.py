@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -129,6 +129,10 @@ class PathArchive(Archive):
             self.label_table.refuse_labels(self._pattern.text)
         columns = self.label_table.columns() if self.label_table is not None else {}
         return {**columns, **dict.fromkeys(fields, str)}
+
+    def names(self) -> Collection[str]:
+        """Return the fields of the pattern, and all columns of the table of labels."""
+        return [*self._pattern.fields, *([] if self.label_table is None else self.label_table.names)]
 
     def entries(self) -> Iterator[HeldImage]:
         """Yield the images that match the pattern.

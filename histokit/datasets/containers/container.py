@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.containers.recent_blocks import RecentBlocks
-from histokit.datasets.own_splits import role_of
+from histokit.datasets.own_splits import role_of_name
 from histokit.datasets.patterns import PathPattern
 from histokit.errors import DataError, HistokitError, counted, first_line
 from histokit.plugin.dataset import Role
@@ -126,6 +126,10 @@ class Container(ABC):
     def columns(self) -> Mapping[str, type]:
         """Return the metadata that its images have."""
 
+    def names(self) -> Collection[str]:
+        """Return what may be named as text: columns, and what else its tables hold."""
+        return self.columns()
+
     @abstractmethod
     def entries(self) -> Iterator[HeldImage]:
         """Yield its images in order."""
@@ -210,18 +214,6 @@ class Container(ABC):
         place = self.position(part) * DIGEST_BYTES
         digest = self.look_at_all()[place : place + DIGEST_BYTES]
         return digest if any(digest) else self.part_digest(part)
-
-
-def role_of_name(name: str) -> Role | None:
-    """Return what one of the words of a name says of the split; none where they say several things, or nothing.
-
-    Words with numbers, as of ``train2`` or ``test2023``, say it where none stands alone.
-    """
-    for belongs in (str.isalnum, str.isalpha):
-        words = "".join(letter if belongs(letter) else " " for letter in name).split()
-        if roles := {role for word in words if (role := role_of(word)) is not None}:
-            return roles.pop() if len(roles) == 1 else None
-    return None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from histokit.datasets.containers.parquet_images import ParquetImages
 from histokit.datasets.containers.stack_container import StackContainer
 from histokit.datasets.containers.stack_names import is_of_labels, partners
 from histokit.datasets.containers.zarr_folder import is_zarr, open_zarr
-from histokit.datasets.walk import Walk
+from histokit.datasets.walk import Walk, absence
 from histokit.errors import DataError
 from histokit.files import suffix_of
 from histokit.plugin.digests import FileState, joint_state, state_of
@@ -78,8 +78,8 @@ def kind_of(file: str | os.PathLike[str]) -> str:
     return suffix if suffix in KINDS and suffix != ".zarr" else ""
 
 
-def containers_in(walk: Walk, files: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[str]:
-    """Yield the paths of containers in a folder, relative to it and in order, but those that hold labels.
+def containers_in(walk: Walk, files: tuple[str, ...], labels: tuple[str, ...]) -> list[str]:
+    """Return the paths of containers in a folder, relative to it and in order, but those that hold labels.
 
     Parameters
     ----------
@@ -93,23 +93,35 @@ def containers_in(walk: Walk, files: tuple[str, ...], labels: tuple[str, ...]) -
     Raises
     ------
     DataError
-        If there is none, or a pattern fits none.
+        If there is none, a pattern fits none, or there is no such folder.
     """
     root = walk.root
+    if not root.is_dir():
+        raise _no_folder(root)
     every = [path for path in walk.files() if kind_of(root / path)]
-    met = set()
+    met: set[str] = set()
+    found = []
     named = {f"{place}{text.replace('{name}', '*')}" for text in labels for place in ("", "*/")}
     for path in every:
         fitting = [text for text in files if path == text or fnmatchcase(path, text)]
         met.update(fitting)
         if fitting or not (files or _holds_labels(path, every) or any(fnmatchcase(path, text) for text in named)):
-            yield path
+            found.append(path)
     for text in files:
         if text not in met:
             listed = ", ".join(every[:8]) or "none"
             raise DataError(f"There is no file {text!r} in {str(root)!r}.", next=f"There are: {listed}.")
     if not every:
         raise _nothing(root)
+    return found
+
+
+def _no_folder(root: Path) -> DataError:
+    hint = f"Give a file of {', '.join(KINDS)}, or a folder that holds some."
+    if not root.is_file():
+        return DataError(f"The file or folder {str(root)!r} {absence(root)}.", next=hint)
+    unpack = "Unpack it first. " if suffix_of(str(root)) in PACKED else ""
+    return DataError(f"The file {str(root)!r} is none that holds images.", next=unpack + hint)
 
 
 def _holds_labels(path: str, every: list[str]) -> bool:

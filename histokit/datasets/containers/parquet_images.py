@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,16 @@ class ParquetImages(EncodedImages):
 
     @cached_property
     def _label_column(self) -> str | None:
+        found, told = self._column_of_labels(), self.options.label_column
+        if found is not None and told not in (None, found):
+            raise UsageError(
+                f"The labels of {str(self.file)!r} are its column {found!r}, not {told!r}: label_column is for tables "
+                "beside images.",
+                next="Name the column with -o labels=COLUMN instead.",
+            )
+        return found
+
+    def _column_of_labels(self) -> str | None:
         names, asked = self._schema.names, self.options.labels
         if asked == NO_LABELS:
             return None
@@ -160,6 +170,10 @@ class ParquetImages(EncodedImages):
     def columns(self) -> Mapping[str, type]:
         """Return the columns that are neither images nor labels."""
         return python_types(self._described[1].table)
+
+    def names(self) -> Collection[str]:
+        """Return all columns, as the store calls them."""
+        return list(map(stored_name, filter(None, self._schema.names)))
 
     def entries(self) -> Iterator[HeldImage]:
         """Yield the rows.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_of_name
+from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of
 from histokit.datasets.containers.pixel_values import as_numbers, mapped, type_problem
 from histokit.datasets.containers.stack import Stack, listed
 from histokit.datasets.containers.stack_labels import Described, describe, unwritten_notes
 from histokit.datasets.containers.stack_names import image_place, is_of_labels, partners
+from histokit.datasets.own_splits import role_of_name
 from histokit.datasets.tables import python_types
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.digests import digest_bytes, digest_json
@@ -166,6 +167,10 @@ class StackContainer(Container):
         for each in self._described.values():
             found.update(python_types(each.table))
         return found
+
+    def names(self) -> Collection[str]:
+        """Return the columns, and all of tables beside images."""
+        return dict.fromkeys(name for each in self._described.values() for name in each.known)
 
     def entries(self) -> Iterator[HeldImage]:
         """Yield the images of each array in order.

@@ -34,13 +34,17 @@ _META = "meta"
 
 
 class Described(NamedTuple):
-    """The labels of images, and the columns of metadata, row by row; and the file of labels, where it is another."""
+    """The labels of images, and the columns of metadata, row by row; and the file of labels, where it is another.
+
+    What tables hold beside these columns is known by its name.
+    """
 
     labels: Sequence[str | None] | None
     names: Sequence[str]
     table: pa.Table
     notes: list[str]
     file: Path | None
+    known: Sequence[str]
 
 
 def describe(container: StackContainer, name: str, number: int) -> Described:
@@ -95,7 +99,8 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
     for reserved in [name for name in RESERVED_COLUMNS if name in columns]:
         del columns[reserved]
         notes.append(name_taken(reserved))
-    return Described(labels, names, pa.table(columns), notes, file)
+    known = [name for sheet in tables for name in sheet.names]
+    return Described(labels, names, pa.table(columns), notes, file, known)
 
 
 def _sources(container: StackContainer, name: str, number: int) -> Iterator[str | Path]:
@@ -160,6 +165,11 @@ def _labels(
     _require_count(shape[0] if shape else 0, count, where, shape)
     numbers = stack.whole().reshape(count, -1)
     column = container.options.label_column
+    if numbers.shape[1] == 1 and column not in (None, "0"):
+        raise UsageError(
+            f"{where} holds one label for each image, and no column {column!r}.",
+            next="Leave out -o label_column, or give a table that has it as well: -o labels=FILE.csv.",
+        )
     if numbers.shape[1] != 1:
         width = numbers.shape[1]
         if column is None or not column.isdecimal() or int(column) >= width:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,16 @@ class WebDataset(Archive):
     @cached_property
     def _label(self) -> tuple[str, str | None] | None:
         """Where labels are: how the names of files end, and the field of records."""
+        found, told = self._place_of_labels(), self.options.label_column
+        if found is not None and told not in (None, *found):
+            raise UsageError(
+                f"The labels of {str(self.file)!r} are {found[1] or found[0]!r}, not {told!r}: label_column is for "
+                "tables beside images.",
+                next="Name how the file of labels ends, or a field of the record, with -o labels=NAME instead.",
+            )
+        return found
+
+    def _place_of_labels(self) -> tuple[str, str | None] | None:
         asked = self.options.labels
         if asked == NO_LABELS:
             return None
@@ -190,6 +200,10 @@ class WebDataset(Archive):
     def columns(self) -> Mapping[str, type]:
         """Return the fields of the records that are numbers, texts or truth values."""
         return dict(self._columns.values())
+
+    def names(self) -> Collection[str]:
+        """Return all fields of the records, as the store calls them."""
+        return [stored_name(name) for key in self._images for name in self._record(key) if name]
 
     def entries(self) -> Iterator[HeldImage]:
         """Yield the samples that have an image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from histokit.datasets.labels import Groups
+from histokit.datasets.groups import Groups
 from histokit.datasets.regions.annotation_files import AnnotationFiles
 from histokit.datasets.regions.region import Reading
 from histokit.datasets.walk import IMAGE_SUFFIXES, Tally

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from histokit.datasets.labels import Groups, LabelTable, asked_classes, require_labels
+from histokit.datasets.groups import Groups
+from histokit.datasets.labels import LabelTable, asked_classes, require_labels
+from histokit.datasets.named_columns import refuse_without_table, require_named
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.whole_slides.annotated import RegionFolder, RegionRule
@@ -18,7 +20,7 @@ from histokit.datasets.whole_slides.listing import MPP, SLIDE, SlideFile, SlideL
 from histokit.datasets.whole_slides.mask import Method, TissueRule
 from histokit.datasets.whole_slides.opened import OpenSlides
 from histokit.datasets.whole_slides.tiling import NoTileError, TileRow, Tiling, check_numbers
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.digests import FileState, joint_state
 from histokit.plugin.images import Pixels
@@ -124,9 +126,9 @@ class Slides(Dataset):
                 next="Name the field in the pattern otherwise, or leave out -o regions.",
             )
         refuse_reserved([name for name in self.pattern.fields if name != "label"], f"The pattern {pattern!r}")
-        self.label_table = None
+        self.label_table, self._row_columns, self._text = None, (on, label_column), tuple(map(stored_name, text))
         if labels is not None:
-            texts = (self.group, *self.levels, *map(stored_name, text))
+            texts = (self.group, *self.levels, *self._text)
             path = find_table(self.root, labels, "labels")
             labelled = "label" not in self.pattern.fields and drawn is None
             self.label_table = LabelTable(path, {on: on}, label_column, texts, apart=(MPP,), needs_label=labelled)
@@ -138,17 +140,22 @@ class Slides(Dataset):
         """The slide's name, columns of the table, fields of the pattern, the resolution, the share of tissue."""
         columns = dict(listed_columns(self.pattern, self.label_table))
         self._require_columns(list(columns))
+        self._require_of_table()
         return {**columns, SLIDE_MPP: float, **({} if self.tiling.rule is None else {TISSUE: float})}
 
     def _require_columns(self, known: Sequence[str]) -> None:
-        for option, names in {"group": [str(self.group)], "levels": self.levels}.items():
-            for name in names:
-                if name not in known:
-                    raise UsageError(
-                        f"The option {option}={name!r} names no column: there are {', '.join(known)}.",
-                        next=did_you_mean(name, known).strip()
-                        or f"Add a table with the column {name}: -o labels=FILE.csv",
-                    )
+        named = {"group": [self.group], "levels": self.levels}
+        require_named(named, known, "Add a table with the column {}: -o labels=FILE.csv".format)
+
+    def _require_of_table(self) -> None:
+        """Raise a `UsageError` where options say something of a table, or of a column of it, that is not there."""
+        if self.label_table is None:
+            on, column = self._row_columns
+            refuse_without_table(on=on if on != SLIDE else None, label_column=column if column != "label" else None)
+            known, advice = self.pattern.fields, "Add a table with the column {}: -o labels=FILE.csv"
+        else:
+            known, advice = [*self.pattern.fields, *self.label_table.names], "Name columns of the table."
+        require_named({"text": self._text}, list(dict.fromkeys([SLIDE, *known])), advice.format)
 
     @cached_property
     def _opener(self) -> OpenSlides:
