@@ -381,3 +381,12 @@ def test_options_that_no_archive_heeds_are_refused(tmp_path):
         opened(file, label_column="grade")
     with pytest.raises(UsageError, match="text='grad' names no column: there are label, grade"):
         opened(file, text="grad")
+
+
+def test_numbered_folders_are_of_the_part_that_they_name(tmp_path):
+    parts = {"train1": "train", "Test_2": "test", "test2023_val": "val", "trainer1": None, "test9/train": "train"}
+    zipped(tmp_path / "a.zip", {f"NCT/{folder}/ADI/1.png": PNG[0] for folder in parts})
+    dataset, _ = opened(tmp_path)
+    assert {row.sample_id: row.role for row in dataset.splits()["arrays"].rows} == {
+        f"a.zip/NCT/{folder}/ADI/1.png": part for folder, part in parts.items() if part
+    }

@@ -14,7 +14,7 @@ from histokit.datasets.containers.archive_members import Members, is_hidden
 from histokit.datasets.containers.container import NO_LABELS, Container, ContainerOptions, HeldImage, label_text
 from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
 from histokit.datasets.labels import LabelTable, key_fields, pattern_of
-from histokit.datasets.own_splits import role_of
+from histokit.datasets.own_splits import role_of, role_of_name
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved
 from histokit.datasets.walk import IMAGE_SUFFIXES, Tally, is_image
@@ -154,10 +154,15 @@ class PathArchive(Archive):
             yield HeldImage(name, label, self._role(name), {**empty, **values, **texts})
 
     def _role(self, name: str) -> Role | None:
-        """Return what one of the folders above the one that is the label says, else the archive's name."""
+        """Return what one of the folders above the one that is the label says, else the archive's name.
+
+        Names of more than the word say it where no folder is called as a part alone.
+        """
         folders = PurePosixPath(name).parts[:-2] if self.options.pattern is None else ()
-        roles = {role for folder in folders if (role := role_of(folder)) is not None}
-        return roles.pop() if len(roles) == 1 else self.role
+        for said in (role_of, role_of_name):
+            if roles := {role for folder in folders if (role := said(folder)) is not None}:
+                return roles.pop() if len(roles) == 1 else self.role
+        return self.role
 
 
 def archive_opener(open_members: Callable[[Path], Members]) -> Callable[[Path, str, ContainerOptions], Container]:
