@@ -10,8 +10,8 @@ from histokit.networks.trained_runs import find_trained
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.weights import TRAINED
 from histokit.store import Store
-from histokit.store.fingerprints import spec_differences
 from histokit.store.repeat_commands import make_again
+from histokit.store.table_differences import table_differences
 from histokit.store.vectors import FeatureTable
 
 #: The address that stands for the pixels themselves.
@@ -185,7 +185,7 @@ def _ambiguous(address: Address, candidates: Sequence[FeatureTable]) -> StoreErr
     first = candidates[0]
     lines = [f"{first.address}@{first.fingerprint}"]
     for other in candidates[1:]:
-        changes = "; ".join(spec_differences(first.spec, other.spec))
+        changes = "; ".join(table_differences(first, other))
         lines.append(f"{other.address}@{other.fingerprint} ({changes})")
     return StoreError(
         f"The address {str(address)!r} is ambiguous: it may be {' or '.join(lines)}.",

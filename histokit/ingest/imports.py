@@ -19,7 +19,8 @@ from histokit.ingest.vector_file import VectorFile
 from histokit.ingest.whole_exports import absent_notes
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
-from histokit.store.fingerprints import spec_differences, spec_fingerprint
+from histokit.store.fingerprints import spec_fingerprint
+from histokit.store.table_differences import differences
 from histokit.store.vector_writes import VectorInserter
 from histokit.store.vectors import IMPORTED, FeatureTable
 
@@ -141,7 +142,7 @@ def import_features(
         file.notes.extend(absent_notes(store, columns))
     names = columns if not is_list(file.schema.field(columns[0]).type) else []
     spec = _spec(name, version, layer, names, width)
-    _check_conflicts(store, dataset, spec)
+    _check_conflicts(store, dataset, spec, names, width)
     keys, missing = (contents_of(dataset, ids), []) if create else _match(store, dataset, file, ids, allow_missing)
     # Before anything is changed.
     if not check_known(store, dataset, spec, file, columns, keys) and create:
@@ -262,7 +263,7 @@ def _no_rows(file: VectorFile) -> DataError:
     return DataError(f"The file {str(file.path)!r} has no rows.", next="Give a row for each sample.")
 
 
-def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> None:
+def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any], names: Sequence[str], width: int) -> None:
     """Refuse a second meaning of a name and version."""
     same = [table for table in store.feature_tables(dataset) if table.backbone == spec["backbone"]]
     networks = [table for table in same if not table.imported]
@@ -274,7 +275,7 @@ def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> Non
     for table in same:
         same_version = table.layer == spec["layer"] and table.spec["weights"] == spec["weights"]
         if same_version and table.fingerprint != spec_fingerprint(spec):
-            changed = "; ".join(spec_differences(table.spec, spec))
+            changed = "; ".join(differences(table, spec, names, width))
             raise other_version(table, f"other columns ({table.width} numbers; {changed})")
 
 

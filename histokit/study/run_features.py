@@ -16,6 +16,7 @@ from histokit.plugin import Preprocess
 from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_differences
 from histokit.store.repeat_commands import make_again
+from histokit.store.table_differences import table_differences
 from histokit.store.vectors import FeatureTable
 
 
@@ -74,7 +75,7 @@ def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, wanted:
     what = []
     for table in absent:
         similar = [other for other in here if other.address == table.address]
-        changes = [f"@{o.fingerprint}: " + "; ".join(spec_differences(table.spec, o.spec)) for o in similar]
+        changes = [f"@{o.fingerprint}: " + "; ".join(table_differences(table, o)) for o in similar]
         what.append(table.address + (f" (it has {', '.join(changes)})" if changes else ""))
     commands = dict.fromkeys(make_again(replace(table, dataset=dataset)) for table in absent)
     raise StoreError(

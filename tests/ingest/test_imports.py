@@ -71,8 +71,12 @@ def test_the_same_again_changes_nothing_and_other_vectors_need_another_version(
     with pytest.raises(StoreError, match=r"Version 1 of mine/imported is in the store with other vectors, .* s3\."):
         bring(toy, other)
     swapped = csv(tmp_path / "swapped.csv", id=IDS, g=[3.5, 2.5, 1.5, 0.5], f=[0, 1, 2, 3])
-    with pytest.raises(StoreError, match="with other columns"):
+    order = r"columns: in another order, from number 1 on: f → g"
+    with pytest.raises(StoreError, match=rf"with other columns \(2 numbers; {order}\)"):
         bring(toy, swapped)
+    fewer = csv(tmp_path / "fewer.csv", id=IDS, f=[0, 1, 2, 3], h=[3.5, 2.5, 1.5, 0.5])
+    with pytest.raises(StoreError, match=r"with other columns \(2 numbers; columns: without g, with h\)"):
+        bring(toy, fewer)
     second = bring(toy, other, version="2")
     assert second.fingerprint != first.fingerprint
     with pytest.raises(StoreError, match="ambiguous"):
@@ -475,6 +479,14 @@ def test_prediction_where_the_vectors_are_not(store: FeatureStore, tmp_path: Pat
     with pytest.raises(StoreError, match=r"that 'later' does not have.*import:1 → import:2") as c:
         histokit.predict(store, trained, "later")
     assert "histokit import-features later FILE --name mine --version 1 --layer imported" in c.value.next
+
+
+def test_prediction_on_vectors_of_other_columns(store: FeatureStore, tmp_path: Path, trained: str) -> None:
+    path = new(tmp_path / "later.csv", f9=[0.5, 1.5] * 30)
+    path.write_text(path.read_text().replace(",f3,", ",g3,"))
+    import_features(store, "later", path, **NEW)
+    with pytest.raises(StoreError, match=r"it has @[0-9a-f]{12}: columns: without f3, with g3, f9\)"):
+        histokit.predict(store, trained, "later")
 
 
 @pytest.mark.usefixtures("tiny")
