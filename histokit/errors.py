@@ -194,17 +194,30 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
+#: How many words are proposed at most.
+_CLOSE = 3
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``"Did you mean 'vgg16'? "``, or ``""`` where nothing is close."""
     spelt: dict[str, str] = {}
     for word in known:
         spelt.setdefault(word.lower(), word)
     lower = name.lower()
-    # One number is no other one mistyped.
-    near = [] if lower.isdigit() else get_close_matches(lower, list(spelt), n=3, cutoff=0.6)
-    words = [lower] if lower in spelt else near
-    close = [spelt[word] for word in words]
+    close = [spelt[word] for word in ([lower] if lower in spelt else _near(lower, list(spelt)))]
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Return up to three words that are one but for what stands before or after ``_``, or nearly so."""
+    # One number is no other one mistyped.
+    if name.isdigit():
+        return []
+    longer = [word for word in known if word.endswith(f"_{name}") or word.startswith(f"{name}_")]
+    shorter = [word for word in known if name.endswith(f"_{word}") or name.startswith(f"{word}_")]
+    # A piece that many words share says none of them.
+    pieces = [word for words in (longer, shorter) if len(words) <= _CLOSE for word in words if not word.isdigit()]
+    return list(dict.fromkeys([*pieces, *get_close_matches(name, known, n=_CLOSE, cutoff=0.6)]))[:_CLOSE]
 
 
 def shortened(text: str, limit: int = 80) -> str:

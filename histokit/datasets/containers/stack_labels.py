@@ -252,7 +252,8 @@ def _split_labels(container: StackContainer, file: Path, sheet: TidyTable) -> tu
     if column not in sheet.table.column_names:
         raise UsageError(
             f"The table {str(file)!r} has no column {column!r}.",
-            next=f"Name the one that holds labels: -o label_column=COLUMN; it has {', '.join(sheet.names)}.",
+            next=f"{did_you_mean(column, sheet.names)}Name the one that holds labels: -o label_column=COLUMN; it has "
+            f"{', '.join(sheet.names)}.",
         )
     names = container.options.names
     texts = sheet.table.column(column).to_pylist()

@@ -1,0 +1,31 @@
+"""What errors propose."""
+
+from __future__ import annotations
+
+import pytest
+
+from histokit.errors import did_you_mean
+
+#: Columns as CellProfiler writes them.
+PROFILER = ["Metadata_Plate", "Metadata_Well", "Cells_AreaShape_Area", "Cells_AreaShape_Solidity", "Cells_Parent"]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "proposed"),
+    [
+        ("Plate", PROFILER, "'Metadata_Plate'"),
+        ("plate", PROFILER, "'Metadata_Plate'"),
+        ("well", [*PROFILER, "wall"], "'Metadata_Well' or 'wall'"),
+        ("AreaShape_Area", PROFILER, "'Cells_AreaShape_Area'"),
+        ("slide", ["slide_id", "patient_id"], "'slide_id'"),
+        ("Metadata_Plate", ["Plate", "Well"], "'Plate'"),
+        # A piece of many words, or of none, is no name.
+        ("Cells", [*PROFILER, "Cells_Intensity_Mean"], ""),
+        ("late", ["Metadata_Plate"], ""),
+        ("1", ["a_1", "b_2"], ""),
+        ("a_1", ["1", "b"], ""),
+        ("Metadata_Well", PROFILER, "'Metadata_Well'"),
+    ],
+)
+def test_names_are_proposed_by_what_stands_beside_an_underscore(name: str, known: list[str], proposed: str) -> None:
+    assert did_you_mean(name, known) == (f"Did you mean {proposed}? " if proposed else "")
