@@ -17,7 +17,7 @@ from histokit.evaluate.frame import Frame, make_frame
 from histokit.evaluate.summary import FEW_LACKING, FOLD_AREA, draw_weights, lacking_resamples
 from histokit.finetune.recipe import TEST
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.metrics import is_over_classes
+from histokit.protocol.metrics import METRICS
 from histokit.protocol.scorers import defined, spread
 from histokit.protocol.since import Change, changes_since
 from histokit.store import RunRecord, Store
@@ -181,7 +181,7 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
     if broken:
         values = np.full(len(weights), np.nan)
     known = each[~np.isnan(each)]
-    lacking = 0 if frame.numbers or not is_over_classes(metric) else lacking_resamples(frame, units, weights)
+    lacking = 0 if frame.numbers or not METRICS[metric].over_classes else lacking_resamples(frame, units, weights)
     notes = [f"{run.id} has scores that are no numbers: its {metric} is undefined"] * broken
     if lacking > FEW_LACKING * shared.resamples and not np.isnan(values[0]):
         notes.append(

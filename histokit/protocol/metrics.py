@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,48 +73,42 @@ class Counts:
 #: The one metric that is of the order of scores, not of counts.
 AREA = "roc_auc"
 
-#: Metric → its value by counts, as scikit-learn defines it; NaN where it is undefined.
-METRICS: dict[str, Callable[[Counts], Floats] | None] = {
-    "accuracy": lambda counts: ratio(counts.right, counts.total),
-    "balanced_accuracy": lambda counts: counts.mean_recall,
-    AREA: None,
-    "precision_macro": lambda counts: counts.macro(counts.precision),
-    "recall_macro": lambda counts: counts.macro(counts.recall),
-    "f1_macro": lambda counts: counts.macro(counts.f1),
-    "precision_weighted": lambda counts: counts.weighted(counts.precision),
-    "recall_weighted": lambda counts: counts.weighted(counts.recall),
-    "f1_weighted": lambda counts: counts.weighted(counts.f1),
-    "eta_p": lambda counts: ratio(counts.right, counts.total),
-    "eta_w": lambda counts: counts.mean_recall,
-    "eta_total": lambda counts: ratio(counts.right, counts.total) * counts.mean_recall,
-    "eta_w_precision": lambda counts: counts.macro(counts.precision),
+
+class Metric(NamedTuple):
+    """A row of the table of metrics.
+
+    Parameters
+    ----------
+    value : callable, optional
+        Of counts, as scikit-learn defines it; NaN where it is undefined. None for what is of scores.
+    over_classes : bool
+        Whether it is over the classes that occur, be they rare or not, so that it jumps as the last sample of one goes.
+    """
+
+    value: Callable[[Counts], Floats] | None
+    over_classes: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(lambda counts: ratio(counts.right, counts.total), over_classes=False),
+    "balanced_accuracy": Metric(lambda counts: counts.mean_recall),
+    AREA: Metric(None),
+    "precision_macro": Metric(lambda counts: counts.macro(counts.precision)),
+    "recall_macro": Metric(lambda counts: counts.macro(counts.recall)),
+    "f1_macro": Metric(lambda counts: counts.macro(counts.f1)),
+    "precision_weighted": Metric(lambda counts: counts.weighted(counts.precision), over_classes=False),
+    "recall_weighted": Metric(lambda counts: counts.weighted(counts.recall), over_classes=False),
+    "f1_weighted": Metric(lambda counts: counts.weighted(counts.f1), over_classes=False),
+    "eta_p": Metric(lambda counts: ratio(counts.right, counts.total), over_classes=False),
+    "eta_w": Metric(lambda counts: counts.mean_recall),
+    "eta_total": Metric(lambda counts: ratio(counts.right, counts.total) * counts.mean_recall),
+    "eta_w_precision": Metric(lambda counts: counts.macro(counts.precision)),
 }
 
 #: Those of Kimia Path24 (Babaie et al. 2017): the share of right patches, its mean over scans, and their product. Its
 #: scorer in MATLAB divides by the patches of a scan, as ``eta_w`` does; that in Python by those assigned to it, which
 #: is ``eta_w_precision``, and NaN there where a scan is never predicted.
 RETRIEVAL = ("eta_p", "eta_w", "eta_total", "eta_w_precision")
-
-#: Predictions of three classes, of which most are right; the weight of a class that is rare beside two others; and how
-#: little a metric changes as that one goes where it is not over classes.
-_COMMON, _RARE, _JUMP = np.ones((3, 3)) + 3 * np.eye(3), 1e-9, 1e-3
-
-
-def is_over_classes(name: str) -> bool:
-    """Return whether a metric is over the classes that occur, be they rare or not.
-
-    It is where it jumps as the last sample of a class, be it this or that one, goes, however little that weighs.
-    """
-    if (metric := METRICS[name]) is None:
-        return True
-    counts = np.tile(_COMMON, (3, 2, 1, 1))
-    for code in range(3):
-        # Never predicted: what is would still be a class that some metrics are over.
-        counts[code, :, :, code] = 0
-        counts[code, 0, code] *= _RARE
-        counts[code, 1, code] = 0
-    rare, gone = np.moveaxis(metric(Counts(counts)), -1, 0)
-    return not bool((np.abs(rare - gone) < _JUMP).all())
 
 
 def is_shown(name: str, metric: str) -> bool:
@@ -151,7 +145,7 @@ def count_metrics(confusion: Floats, wanted: Iterable[str] = METRICS) -> dict[st
     dict of (...) arrays, NaN where there are no samples.
     """
     counts = Counts(confusion)
-    return {name: metric(counts) for name in wanted if (metric := METRICS[name]) is not None}
+    return {name: value(counts) for name in wanted if (value := METRICS[name].value) is not None}
 
 
 class ResampledMetrics:
