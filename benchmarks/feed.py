@@ -129,10 +129,10 @@ class Networks:
             register(name, load)
 
 
-def extraction(images: Path, form: str, network: str, folder: Path, workers: int | None) -> Work:
+def extraction(images: Path, form: str, network: str, folder: Path, workers: int | None, parted: bool = False) -> Work:
     """``histokit extract`` into a fresh store; the start of its readers is timed as well, but for the first time.
 
-    A part of the images goes into another store before; the facts tell how many, and their seconds.
+    Where it is parted, some of the images go into another store before; the facts tell how many, and their seconds.
     """
     import histokit
     from histokit.plugin.testing import added_plugin
@@ -158,12 +158,12 @@ def extraction(images: Path, form: str, network: str, folder: Path, workers: int
         return folder / name
 
     def work() -> tuple[float, dict[str, Any]]:
-        seconds = extract(part)
-        return extract(images), {"part": count, "part_seconds": seconds}
+        facts = {"part": count, "part_seconds": extract(part)} if part else {}
+        return extract(images), facts
 
     extract(some("few", _FEW))
     count = max(1, len(all_paths(images)) // _PARTS)
-    part = some("part", count)
+    part = some("part", count) if parted else None
     return work
 
 
@@ -238,7 +238,12 @@ def main() -> None:
             shared = {"images": images, "form": form, "workers": options.workers}
             contenders = [Contender(ALONE, decoding_alone, {"images": images}, options.images)]
             for layers in WIDTHS:
-                own = {**shared, "network": layers.replace(" ", "-"), "folder": folder / f"{name} {layers}"}
+                own = {
+                    **shared,
+                    "network": layers.replace(" ", "-"),
+                    "folder": folder / f"{name} {layers}",
+                    "parted": True,
+                }
                 contenders.append(
                     Contender(layers, extraction, own, options.images, f"wanted {WANTED[layers]} once started")
                 )

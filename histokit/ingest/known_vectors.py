@@ -41,9 +41,9 @@ def check_known(
     StoreError
         If others are stored.
     """
-    samples = _identities(contents)
+    samples, fingerprint = _identities(contents), spec_fingerprint(spec)
     for table in store.feature_tables(dataset):
-        if table.fingerprint == spec_fingerprint(spec) and store.database.count(table.name):
+        if table.fingerprint == fingerprint and store.database.count(table.name):
             return _are_equal(store, table, samples, file, columns)
     return False
 
