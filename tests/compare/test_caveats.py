@@ -34,6 +34,8 @@ def test_layers_chosen_on_the_test_samples_are_marked(empty):
     found = compare(empty, everything=True, bootstrap=5)
     assert any(f"layers of {peeked} were chosen on the test samples" in note for note in found.notes)
     assert {m["method"]: m["cells"]["A"]["optimistic"] for m in found.methods} == {"net/each": True, "net/last": False}
+    (mean,) = compare(empty, everything=True, by="classifier", bootstrap=5).methods
+    assert mean["cells"]["A"]["optimistic"], "as one of its runs is"
 
 
 def test_epochs_chosen_on_the_test_samples_are_marked_and_predictions_of_other_data_are_not(empty):

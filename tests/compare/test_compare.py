@@ -56,11 +56,25 @@ def test_scores_and_intervals_are_those_of_evaluate(empty):
 
 def test_a_mean_over_runs_is_no_surer_than_the_run_of_fewest_groups_and_samples(empty):
     entries = [(make_record("A", "svm", seed=seed), 0.8) for seed in (0, 1)] + [(make_record("A", "et"), 0.7)]
-    sizes = zip(with_scores(empty, entries), (12, 8, 12), (30, 20, 30), strict=True)
+    sizes = zip(with_scores(empty, entries), (9, 8, 10), (30, 20, 30), strict=True)
     scored = [replace(entry, groups=groups, predicted=predicted) for entry, groups, predicted in sizes]
-    cells = {name: method["cells"]["A"] for name, method in methods(compare_scores(scored)).items()}
+    found = compare_scores(scored)
+    cells = {name: method["cells"]["A"] for name, method in methods(found).items()}
     facts = {name: (cell["groups"], cell["reliable"], cell["predicted"]) for name, cell in cells.items()}
-    assert facts == {"svm": (8, False, 20), "et": (12, True, 30)}
+    assert facts == {"svm": (8, False, 20), "et": (10, True, 30)}
+    assert [row["reliable"] for row in found.rows] == [False, False, True]
+    assert "intervals of 8 groups are unreliable, they need 10" in found.notes
+    # Of so few groups a p is not shown.
+    paired = found.sheets()[1]
+    assert "(p from 10 groups on)" in paired.title
+    assert dict(zip(paired.columns, paired.rows[0], strict=True))["p"] is None
+
+
+def test_a_score_that_is_undefined_for_one_seed_is_undefined(empty):
+    entries = [(make_record("A", "svm", seed=seed), score) for seed, score in ((0, 0.9), (1, None))]
+    found = compare_scores(with_scores(empty, [*entries, (make_record("A", "et"), 0.7)]))
+    assert scores(found, "A") == {"et": 0.7, "svm": None}
+    assert {name: method["cells"]["A"]["place"] for name, method in methods(found).items()} == {"et": 1, "svm": None}
 
 
 def test_repeats_of_one_method_on_one_dataset_are_shown_one_by_one(empty):
@@ -84,6 +98,9 @@ def test_methods_by_some_facts_are_means_over_the_others(empty):
     facts = methods(found)["svm"]["facts"]
     assert (facts["classifier"], facts["dataset"]) == ("svm", "A")
     assert not {"run", "features", "layer"} & set(facts)
+    save(empty, "A", 19, "svm", "net/first", rfe=True)
+    by_selection = compare(empty, everything=True, by="rfe", bootstrap=5)
+    assert scores(by_selection, "A") == pytest.approx({"rfe": 0.95, "no rfe": (0.6 + 0.7 + 0.7 + 0.9) / 4})
     with pytest.raises(UsageError) as caught:
         compare(empty, everything=True, by="clasifier", bootstrap=5)
     assert "Did you mean 'classifier'" in caught.value.next

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from histokit.compare.compare import compare
+from histokit.compare.paired_differences import share_beyond_zero
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from tests.evaluate.made_up import DRAWS, save_groups, save_run
@@ -65,6 +66,12 @@ def test_p_is_twice_the_share_of_resamples_without_a_difference(empty):
     assert p_of(empty, 10, 2, DRAWS) == pytest.approx(2 * 0.8**10, rel=0.05)
 
 
+def test_p_counts_the_resamples_alone_in_which_there_is_a_difference():
+    # Of four known ones one is below zero: 2 (1 + 1) / (1 + 4).
+    found = share_beyond_zero(np.array([[1.0, np.nan, 2.0, -1.0, np.nan, 3.0], [np.nan] * 6]))
+    np.testing.assert_allclose(found, [0.8, np.nan])
+
+
 def test_p_without_a_difference_is_one(empty):
     assert p_of(empty, 10, 0, 50) == 1.0
 
@@ -99,6 +106,17 @@ def test_two_groups_have_an_interval(empty):
     # None, one or both of the two draws are of the wrong group, with the probabilities 1/4, 1/2 and 1/4.
     assert pair["interval"] == [0, 1]
     assert pair["p"] == pytest.approx(2 / 4, abs=0.1)
+
+
+def test_runs_of_fewer_groups_have_draws_of_their_own(empty):
+    sizes = [(20, 10), (12, 6), (2, 1)]
+    ids = [save_groups(empty, n, w, run_id=f"run{n}", digest=f"of {n}") for n, w in sizes]
+    rows = compare(empty, ids, bootstrap=DRAWS).rows
+    assert [row["groups"] for row in rows] == [20, 12, 2]
+    # Half of the groups are wrong: the share of right ones is that of fair coins.
+    assert [row["interval"] for row in rows] == [
+        pytest.approx(stats.binom.ppf([0.025, 0.975], n, 0.5) / n) for n, _ in sizes
+    ]
 
 
 def right_and_wrong(store, run_id, wrong, groups=None, repeats=1, turn=1):
@@ -148,6 +166,8 @@ def test_samples_that_are_not_independent_have_no_mcnemar(empty):
     assert found.pairs[0]["mcnemar"] is None
     assert found.sheets()[1].columns[-1] == "p"
     # Groups of one sample each are as good as none.
+    moved = right_and_wrong(empty, "gggg", {2, 3}, groups[1:] + groups[:1])
+    assert compare(empty, [ids[0], moved], bootstrap=20).pairs == [], "the same samples in other groups"
     single = [right_and_wrong(empty, name, {1}, [f"P{i}" for i in range(20)]) for name in ("cccc", "dddd")]
     assert compare(empty, single, bootstrap=20).pairs[0]["mcnemar"] == {"first_alone": 0, "second_alone": 0, "p": 1.0}
     often = [right_and_wrong(empty, name, {1}, repeats=2) for name in ("eeee", "ffff")]

@@ -128,6 +128,9 @@ def test_wilcoxon_equals_scipy_with_ties_and_zeros(seed):
     assert wilcoxon(d) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
     many = np.random.default_rng(seed).integers(-2, 4, 20).astype(float)
     assert wilcoxon(many)[1] == pytest.approx(stats.wilcoxon(many).pvalue)
+    one_zero = np.append(np.arange(1.0, 16) * np.random.default_rng(seed).choice([-1, 1, 1], 15), 0)
+    expected = stats.wilcoxon(one_zero)
+    assert wilcoxon(one_zero) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
 
 
 def test_wilcoxon_by_hand():

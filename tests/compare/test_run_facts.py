@@ -7,7 +7,7 @@ from histokit.compare.feature_layers import shorten
 from histokit.compare.run_facts import describe_runs
 from histokit.features import FeatureStore
 from histokit.store.records import SelectionRecord
-from tests.compare.made_up import with_scores
+from tests.compare.made_up import scores, with_scores
 from tests.evaluate.made_up import make_record, save
 from tests.toy import make_samples, make_store
 
@@ -57,6 +57,10 @@ def test_last_layers_and_whole_networks_are_known_from_the_feature_tables(tmp_pa
     assert facts_of(store, **features("end"))["features"] == "net/last"
     assert facts_of(store, **features("end"))["strategy"] == "last layer"
     assert facts_of(store, **features("first"))["strategy"] == "inner layer net"
+    tables["end:max"] = store.create_feature_table(
+        "A", {"backbone": "net", "layer": "end:max"}, 8, {"aliases": ["last:max"]}
+    )
+    assert facts_of(store, **features("end:max"))["strategy"] == "last layer", "however it is pooled"
     both = facts_of(store, **features("first", "end"))
     assert (both["features"], both["layer"], both["strategy"]) == ("net/first+net/last", "first+last", "merged layers")
     assert facts_of(store, **features("first", "middle", "end"))["features"] == "net/all"
@@ -112,6 +116,9 @@ def test_one_part_of_merged_features_that_was_made_otherwise_is_enough(empty):
 def test_merged_networks_are_one_method_in_any_order(empty):
     one, other = make_record("A", address="b/last+a/last"), make_record("B", address="a/last+b/last")
     assert described(empty, one, other) == ["a/last+b/last"] * 2
+    parts = [made("A", name, f"{name}1").features[0] for name in "ab"]
+    turned = [make_record("A", address="merged", features=listed) for listed in (parts, parts[::-1])]
+    assert described(empty, *turned) == ["a/last+b/last"] * 2
 
 
 def test_fine_tuned_networks_have_the_name_of_what_they_were_made_of(empty):
@@ -120,6 +127,8 @@ def test_fine_tuned_networks_have_the_name_of_what_they_were_made_of(empty):
     two = [save(empty, "A", 15, "network", "resnet50", kind="finetune", preset=p) for p in ("x", "y")]
     texts = described(empty, *(make_record("A", address=f"run:{r}/last") for r in two))
     assert len(set(texts)) == 2
+    seeds = [save(empty, "A", 15, "network", "resnet50", kind="finetune", preset="x", seed=seed) for seed in (0, 1)]
+    assert len(set(described(empty, *(make_record("A", address=f"run:{r}/last") for r in seeds)))) == 2
 
 
 def test_networks_trained_on_several_datasets_are_one_network_each_by_how_it_was_trained(empty):
@@ -169,6 +178,11 @@ def test_parameters_of_a_stored_selection_are_facts_of_its_run(empty):
     loose = facts_of(empty, selection=select("aaaa1111", tolerance=0.01, seed=3))
     assert (loose["selection"], loose["selection_tolerance"], loose["selection_seed"]) == ("stored", 0.01, 3)
     assert facts_of(empty, selection="bbbb2222")["selection"] == "stored", "also if it is gone"
+    # Selections that differ in their seeds are repeats, of which none is left out for a newer one.
+    other = select("cccc3333", tolerance=0.01, seed=4)
+    runs = [(make_record("A", selection=name), score) for name, score in (("aaaa1111", 0.9), (other, 0.7))]
+    found = compare_scores(with_scores(empty, [*runs, (make_record("A", "et"), 0.5)]))
+    assert scores(found, "A") == pytest.approx({"svm": 0.8, "et": 0.5})
 
 
 def test_addresses_of_many_parts_are_shortened():

@@ -7,7 +7,7 @@ from scipy import stats
 from histokit.compare.compare import compare
 from histokit.compare.sheets import comparison_sheets
 from histokit.features import FeatureStore
-from tests.compare.made_up import methods, ranked, scores
+from tests.compare.made_up import methods, ranked, score_table, scores
 from tests.evaluate.made_up import save
 
 
@@ -64,6 +64,7 @@ def test_two_datasets_have_ranks_and_no_omnibus_test(empty):
     assert methods(found)["fc"]["average_rank"] is None
     assert found.methods[-1]["method"] == "fc"
     assert "left out of the ranks, without a score on B: fc" in found.notes
+    assert "; ranks: 3 is the highest" in score_table(found).title
     tests = ranking["tests"]
     assert (tests["friedman"], tests["nemenyi"], tests["datasets"]) == (None, None, 2)
     assert [pair["p"] for pair in tests["wilcoxon"]] == [1.0, 0.5, 1.0], "of et and knn one tie is left out"
@@ -102,6 +103,15 @@ def test_equal_scores_everywhere_have_no_friedman_test(empty):
     assert found.ranking["tests"]["nemenyi"]["not_apart"] == [["svm", "et", "knn"]]
     assert "every dataset ties all methods: Friedman's test is undefined" in found.notes
     assert {cell["mark"] for method in found.methods for cell in method["cells"].values()} == {"best"}
+
+
+def test_ranks_that_do_not_differ_are_told(empty):
+    turns = [[0.9, 0.8, 0.7], [0.7, 0.9, 0.8], [0.8, 0.7, 0.9]]
+    assert "Friedman's test finds no difference of ranks (p = 1)" in ranked(empty, turns * 2).notes
+    clear = ranked(FeatureStore(empty.uri / "clear"), turns[:1] * 6)
+    # The largest chi squared of three methods on six datasets is 12.
+    assert clear.ranking["tests"]["friedman"]["p"] == pytest.approx(stats.chi2.sf(12, 2))
+    assert not any("Friedman" in note for note in clear.notes)
 
 
 def test_two_methods_on_six_datasets_have_the_signed_rank_test_alone(empty):

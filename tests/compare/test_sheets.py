@@ -165,6 +165,14 @@ def test_of_very_many_methods_the_best_are_shown_and_told_of(empty):
     assert "from the best method (all 5,050: --json)" in listed["paired"].title
     assert [row["second"] for row in by_head(listed["paired"])] == [f"net/layer{i:03}" for i in range(51, 100)]
     assert {row["first"] for row in by_head(listed["paired"])} == {"net/layer100"}
+    # On two splits, which have no ranks, they are those whose best place is the best.
+    entries = [
+        (make_record("D", address=f"net/layer{i:03}", split=split, digest=split), i / 200)
+        for split in ("cv", "random")
+        for i in range(101)
+    ]
+    rows = by_head(sheets(compare_scores(with_scores(empty, entries)))["scores:"])
+    assert [row["method"] for row in rows] == [f"net/layer{i:03}" for i in range(51, 101)]
     few = sheets(many(FeatureStore(empty.uri / "few"), 100))
     assert len(few["D0,"].rows) == 100
     assert "methods" not in few["D0,"].title

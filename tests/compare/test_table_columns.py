@@ -116,6 +116,8 @@ def test_methods_on_other_samples_are_not_paired(empty):
     found = compare(empty, everything=True, bootstrap=5)
     assert found.pairs == []
     assert any("svm and et are not paired on A" in note or "et and svm are not" in note for note in found.notes)
+    folds = [save(empty, "B", 15, name, folds=count) for name, count in (("svm", 1), ("et", 2))]
+    assert compare(empty, folds, bootstrap=5).pairs == [], "what other models predicted"
 
 
 def test_seeds_on_other_samples_are_named_and_not_paired(empty):
@@ -129,14 +131,19 @@ def test_seeds_on_other_samples_are_named_and_not_paired(empty):
 
 
 def test_runs_of_the_kind_predict(empty):
-    trained = {c: save(empty, "A", 15, c, run_id=f"{c}1111", source_run=None) for c in ("svm", "et")}
+    trained = {c: save(empty, "A", 15, c, run_id=f"{c}1111", source_run=None, rfe=True) for c in ("svm", "et")}
     for dataset in "BC":
         for classifier, right in (("svm", 14), ("et", 13)):
             changes = {"kind": "predict", "split": "", "digest": "", "source_run": trained[classifier]}
             save(empty, dataset, right, classifier, run_id=f"{classifier}{dataset}", **{**changes, "split_digest": ""})
     found = compare(empty, where="kind = 'predict'", bootstrap=5)
     assert found.ranking["average_ranks"] == {"svm": 2, "et": 1}
-    assert found.methods[0]["facts"]["trained_on"] == "A"
+    names = ("trained_on", "trained_split", "strategy")
+    assert [found.methods[0]["facts"][name] for name in names] == ["A", "cv", "feature selection"]
+    changes["source_run"] = "gone0000"
+    gone = save(empty, "C", 14, "knn", **changes)
+    (facts,) = (m["facts"] for m in compare(empty, ["svmC", gone], bootstrap=5).methods if gone in m["facts"]["run"])
+    assert (facts["trained_on"], "trained_split" in facts) == ("gone0000", False)
     everything = compare(empty, everything=True, bootstrap=5)
     assert everything.ranking is None
     assert {"svm predict", "svm train"} <= set(methods(everything))

@@ -20,6 +20,7 @@ from tests.evaluate.made_up import COUNT, save
 from tests.toy import insert_vectors, make_samples, make_store
 
 IDS = [f"s{i}" for i in range(COUNT)]
+NETWORK = "squeezenet1_1"
 
 
 @pytest.fixture
@@ -121,6 +122,13 @@ def test_what_a_filter_leaves_out_is_not_trained_on(empty):
     (panel,) = compare(empty, runs, views="labels", bootstrap=20).views["labels"]["panels"]
     points = [(point["split"], point["groups"], point["samples"]) for point in panel["curves"][0]["points"]]
     assert points == [("few", 1.5, 2.0), ("many", 3.5, 6.0)]
+    # Beside runs on all samples each filter has a panel of its own.
+    both = compare(empty, [*runs, *(save(empty, "A", 18, **how) for how in splits)], views="labels", bootstrap=20)
+    drawn = {panel["where"]: panel["curves"][0]["points"] for panel in both.views["labels"]["panels"]}
+    assert {where: [point["samples"] for point in found] for where, found in drawn.items()} == {
+        "id NOT IN ('s0', 's4', 's5')": [2.0, 6.0],
+        None: [3.0, 9.0],
+    }
     gone = [save(empty, "A", 18, where="was = 1", **how) for how in splits]
     with pytest.raises(UsageError, match="the split is gone or another one by now"):
         compare(empty, gone, views="labels", bootstrap=20)
@@ -197,6 +205,35 @@ def test_splits_that_are_made_otherwise_are_told_above(empty):
     assert "1 split leaks: few by samples, since not all splits keep the same together (slide or nothing)" in told
 
 
+def test_undefined_scores_are_no_points(empty):
+    save_slides(empty)
+    splits = [save_split(empty, name, trained) for name, trained in (("few", 2), ("some", 4), ("many", 8))]
+    values = [[(-1.0) ** (i + 1) for i in range(COUNT)] for _ in splits]
+    values[1][3] = np.nan
+    first, second = [layer.name for layer in GuardedBackbone(registry().backbone(NETWORK), NETWORK).layers()][:2]
+    runs = [
+        save(empty, "A", 0, address=f"{NETWORK}/{layer}", scores=scores, **how)
+        for how, scores in zip(splits, values, strict=True)
+        for layer in (first, second)
+    ]
+    found = compare(empty, runs, metric="roc_auc", views=["labels", "layers"], bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    assert [[point["split"] for point in curve["points"]] for curve in panel["curves"]] == [["few", "many"]] * 2
+    assert {panel["split"] for panel in found.views["layers"]["panels"]} == {"few", "many"}
+
+
+def test_splits_of_as_many_training_groups_make_no_curve(empty):
+    save_slides(empty)
+    runs = []
+    for name, start in (("one", 0), ("other", 4)):
+        rows = [*((0, 0, i, "train") for i in IDS[start : start + 4]), (0, 0, IDS[-3], "test")]
+        split = Split("A", name, split_rows(rows), "slide")
+        empty.save_split(split)
+        runs.append(save(empty, "A", 18, split=name, digest=split.digest))
+    with pytest.raises(UsageError, match="with other numbers of training groups"):
+        compare(empty, runs, views="labels", bootstrap=20)
+
+
 def test_splits_that_are_gone_are_named(empty):
     save_slides(empty)
     many = save_split(empty, "many", 8)
@@ -204,7 +241,11 @@ def test_splits_that_are_gone_are_named(empty):
     with pytest.raises(UsageError, match="other numbers of training groups") as error:
         compare(empty, runs, views="labels", bootstrap=20)
     assert "(lost)" in error.value.message
-    runs.append(save(empty, "A", 14, **save_split(empty, "few", 2)))
+    few = save_split(empty, "few", 2)
+    # A split of this name is there, and is not the one that the run was scored on.
+    with pytest.raises(UsageError, match=r"Of A \(few\), the split is gone or another one by now"):
+        compare(empty, [runs[0], save(empty, "A", 14, **{**few, "digest": "before"})], views="labels", bootstrap=20)
+    runs.append(save(empty, "A", 14, **few))
     found = compare(empty, runs, views="labels", bootstrap=20)
     (told,) = (note for note in found.notes if note.startswith("the view labels does not show A (lost)"))
     assert "they have no split any more, it is another one by now" in told

@@ -51,6 +51,7 @@ def test_a_newer_run_of_the_same_replaces_the_older_one(empty):
     assert "aaaa is left out: bbbb is a newer run of the same on A" in found.notes
     by_hand = compare(empty, [old, new, other], bootstrap=5)
     assert scores(by_hand, "A") == pytest.approx({"svm run bbbb": 0.9, "et": 0.75, "svm run aaaa": 0.5})
+    assert scores(compare(empty, [old, new], by="classifier", bootstrap=5), "A") == pytest.approx({"svm": 0.7})
 
 
 def test_runs_of_a_dataset_come_in_the_order_in_which_they_were_made(empty):
@@ -69,6 +70,10 @@ def test_unlabelled_predictions(empty):
     assert any(f"left out: None of the 20 predictions of the run {blind}" in note for note in found.notes)
     with pytest.raises(DataError, match="has a true label"):
         compare(empty, [*runs, blind])
+    save(empty, "B", 15)
+    save(empty, "B", 0, "knn", labels=[None] * 20, scores=[1.0] * 20)
+    with pytest.raises(UsageError, match="two runs or more"):
+        compare(empty, dataset="B")
 
 
 def test_filters_over_what_is_known_of_runs(empty):
