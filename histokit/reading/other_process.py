@@ -12,14 +12,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from histokit.plugin.interpreter import interpreter_of
+from histokit.plugin.interpreter import how_ended, interpreter_of
 from histokit.reading.serving import NO_MEMORY
 
 #: Seconds in which a process that was told to end does so.
 _GRACE = 2.0
-
-#: The code of a process that a signal ended → its name; those for programs' own use have none.
-_SIGNALS = {-each: each.name for each in signal.Signals}
 
 
 def possible() -> bool:
@@ -72,11 +69,9 @@ class OtherProcess:
             return "it closed what it answers through"
         finally:
             self._end_others()
-        if code >= 0:
-            return "it had too little memory" if code == NO_MEMORY else f"exit code {code}"
-        if code not in _SIGNALS:
-            return f"signal {-code}"
-        return f"{_SIGNALS[code]}{', as where memory is short' if code == -signal.SIGKILL else ''}"
+        if code == NO_MEMORY:
+            return "it had too little memory"
+        return f"{how_ended(code)}{', as where memory is short' if code == -signal.SIGKILL else ''}"
 
     def _end_others(self) -> None:
         """End the group that the process leads: those that a plugin started would wait for it for ever."""

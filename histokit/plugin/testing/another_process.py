@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from histokit.plugin.calls import shown_error
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
-from histokit.plugin.interpreter import interpreter_of
+from histokit.plugin.interpreter import how_ended, interpreter_of
 
 T = TypeVar("T")
 
@@ -119,8 +119,9 @@ def seen_elsewhere(asked: Asked) -> list[Seen]:
 def _answer_of(question: bytes, seed: str) -> Seen | None:
     command, environment = interpreter_of(__name__), {**os.environ, _SEED: seed}
     done = subprocess.run(command, input=question, stdout=subprocess.PIPE, check=False, env=environment)
-    if done.returncode:
-        ended = f"it ends with exit code {done.returncode}"
+    if done.returncode or not done.stdout:
+        # A plugin, or a library that it calls, may end the process as if all were well.
+        ended = f"it ends without an answer ({how_ended(done.returncode)})"
         return Seen(ended, ended)
     answer: Seen | None = pickle.loads(done.stdout)
     return answer
@@ -129,6 +130,9 @@ def _answer_of(question: bytes, seed: str) -> Seen | None:
 def main() -> None:
     """Answer one question of `seen_elsewhere`."""
     out = os.fdopen(os.dup(1), "wb")
+    if hasattr(os, "register_at_fork"):
+        # What a plugin starts and leaves behind would be waited for.
+        os.register_at_fork(after_in_child=out.close)
     # What a plugin prints is no answer.
     os.dup2(2, 1)
     with out:
@@ -154,5 +158,6 @@ def _read(asked: Asked) -> list[bytes]:
 def _tried(work: Callable[[], T]) -> T | str:
     try:
         return work()
-    except Exception as error:
+    except BaseException as error:
+        # Of Ctrl-C, the process that asks is told as well, and ends.
         return shown_error(error)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -529,6 +530,7 @@ def test_a_fitted_state_reaches_the_reader(root):
 
 OF_PROCESSES = """
 import os
+import time
 import numpy as np
 from histokit.plugin import Dataset, Sample
 
@@ -593,6 +595,33 @@ class Ending(Steady):
         if os.getpid() != self.pid:
             os._exit(3)
         return 1
+
+class Vanishing(Steady):
+    def value(self):
+        if os.getpid() != self.pid:
+            os._exit(0)
+        return 1
+
+class Leaving(Steady):
+    def value(self):
+        if os.getpid() != self.pid:
+            raise SystemExit("it has seen enough")
+        return 1
+
+class Crashing(Steady):
+    def value(self):
+        if os.getpid() != self.pid:
+            os.kill(os.getpid(), 11)
+        return 1
+
+class Starting(Steady):
+    def value(self):
+        if os.getpid() != self.pid and not (child := os.fork()):
+            time.sleep(1000)
+        if os.getpid() != self.pid:
+            with open(self.root / "children", "a") as children:
+                children.write(f"{child} ")
+        return 1
 """
 
 
@@ -611,6 +640,15 @@ def test_another_process_reads_the_same(
     assert "locked" in failure("Locked")[ELSEWHERE]
     assert "other pixels in another process" in failure("Differing")[ELSEWHERE]
     assert "exit code 3" in failure("Ending")[ELSEWHERE]
+    assert "it ends without an answer (exit code 0)" in failure("Vanishing")[ELSEWHERE]
+    assert "it has seen enough" in failure("Leaving")[ELSEWHERE]
+    assert "SIGSEGV" in failure("Crashing")[ELSEWHERE]
+    # Processes that a plugin leaves behind are not waited for.
+    try:
+        assert failure("Starting") == {}
+    finally:
+        for child in (tmp_path / "children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
     assert "the same ids in another order" in failure("Ordered")[LISTED]
     assert "lists other ids" in failure("Hashed")[LISTED]
     assert re.match(r"'[a-h]' is '[s-z]' here and '[s-z]' in another process", failure("Labelled")[LISTED])
