@@ -19,6 +19,8 @@ class Image(NamedTuple):
     position: int
     sample: Sample
     content: bytes
+    #: Whether it will not come again, for networks whose part of it another process claimed.
+    last: bool
 
 
 class Work:
@@ -83,4 +85,4 @@ class Work:
             if not group:
                 claim.release()
         for leader in sorted(first):
-            yield Image(first[leader], *read[leader])
+            yield Image(first[leader], *read[leader], last=unit not in self._left)

@@ -60,10 +60,14 @@ def _run(
     progress: Callable[..., None],
 ) -> None:
     contents: dict[int, bytes] = {}
+    # Of those that are being read, the ones that are among what is left still.
+    again: set[int] = set()
 
     def images() -> Iterator[tuple[int, Sample]]:
         for image in work.images():
             contents[image.position] = image.content
+            if not image.last:
+                again.add(image.position)
             yield image.position, image.sample
 
     # Closed at once, whatever happens, so that no process that reads is left.
@@ -71,7 +75,8 @@ def _run(
         for results in chunks:
             read = [(contents.pop(result.position), result) for result in results]
             _push(networks, _usable(reader.files, work, networks, writer, read))
-            progress(work.total - work.left - len(contents), work.total)
+            again &= contents.keys()
+            progress(work.total - work.left - len(contents) + len(again), work.total)
 
 
 def _usable(

@@ -195,6 +195,25 @@ def test_layers_that_another_process_does_not_fill_are_not_waited_for(
     assert counts(histokit.extract(store, "d", "tiny", layers="0")) == (0, 0, 24, 0)
 
 
+def test_images_that_one_network_takes_and_another_waits_for_are_not_done_twice(
+    store: FeatureStore, table: str, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.reading.chunks.CHUNK", 4)
+    for unit in range(8):
+        other.tell("claim", table, unit)
+    seen: list[tuple[int, int]] = []
+
+    def report(done: int, total: int, detail: str = "") -> None:
+        seen.append((done, total))
+        if detail.startswith("waiting"):
+            other.kill()
+
+    done = histokit.extract(store, "d", ["tiny", "texture"], layers="last", batch_size=4, progress=report)
+    assert [made["computed"] for made in done.tables] == [24, 24]
+    assert all(0 <= before <= after <= total for (before, _), (after, total) in zip(seen, seen[1:], strict=False))
+    assert seen[-1] == (24, 24)
+
+
 @pytest.mark.parametrize("absent", [False, True])
 def test_without_locks_extraction_goes_on_and_says_so(
     store: FeatureStore, table: str, monkeypatch: pytest.MonkeyPatch, absent: bool
