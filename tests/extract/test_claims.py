@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_images_that_one_network_takes_and_another_waits_for_are_not_done_twice(
 
     done = histokit.extract(store, "d", ["tiny", "texture"], layers="last", batch_size=4, progress=report)
     assert [made["computed"] for made in done.tables] == [24, 24]
-    assert all(0 <= before <= after <= total for (before, _), (after, total) in zip(seen, seen[1:], strict=False))
+    assert all(0 <= before <= after <= total for (before, _), (after, total) in pairwise(seen))
     assert seen[-1] == (24, 24)
 
 
