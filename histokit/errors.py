@@ -90,7 +90,7 @@ class HistokitError(Exception):
     @property
     def line(self) -> str:
         """What is wrong and what to do about it, in one line of a list."""
-        return f"{self.message} {self.next}"
+        return one_line(f"{self.message} {self.next}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as a JSON-serialisable mapping."""
@@ -196,6 +196,11 @@ def first_line(error: BaseException) -> str:
 
 #: How many words are proposed at most.
 _CLOSE = 3
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line: what libraries say may be of several."""
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

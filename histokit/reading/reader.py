@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from histokit.cores import cores
-from histokit.errors import HistokitError, PluginError, memory_was_short
+from histokit.errors import HistokitError, PluginError, memory_was_short, one_line
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import TRACEBACK, plain_text, raised_at, shown_error
 from histokit.plugin.deep_colours import WHITE, to_16_bits
@@ -132,7 +132,7 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
         by_plugin = isinstance(error, PluginError) and not memory_was_short(error.__cause__ or error)
-        reason = _of_another_file(files, sample) + _reason(error)
+        reason = one_line(_of_another_file(files, sample) + _reason(error))
         return ReadResult(position, None, sample.mpp, reason, by_plugin=by_plugin)
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)

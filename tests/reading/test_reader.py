@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,8 @@ class Odd(Counting):
             raise ValueError("no such thing")
         if sample.id == "huge":
             raise MemoryError("Unable to allocate 9 GiB")
+        if sample.id == "lines":
+            raise OSError("file read failed: time = Mon Nov 30\n, errno = 5\n")
         return {
             "float": np.zeros((2, 3, 3)),
             "flat": np.zeros((2, 3), np.uint8),
@@ -171,6 +174,15 @@ def test_too_little_memory_is_no_fault_of_a_plugin() -> None:
     found = reader.read_sample(IngestedFiles(Odd(), None), 0, Sample("huge", ()))
     told = "There was too little memory to read it (MemoryError: Unable to allocate 9 GiB)"
     assert found.reason == f"{told}: --retry, maybe with fewer --workers"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_reason_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    files = IngestedFiles(Odd(), None)
+    monkeypatch.setattr(files.guarded, "caller", replace(files.guarded.caller, ours=own))
+    reason = str(reader.read_sample(files, 0, Sample("lines", ())).reason)
+    assert "OSError: file read failed: time = Mon Nov 30 , errno = 5 (test_reader.py, line" in reason
+    assert len(reason.splitlines()) == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
