@@ -73,7 +73,7 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if newer:
         raise StoreError(
             f"{folder} was written by a newer version of histokit ({document.get('histokit')}).",
-            next="Upgrade histokit: pip install --upgrade histokit",
+            next="Update histokit.",
         )
     if absent:
         raise _damaged(place, f"{DESCRIPTION} lacks {some(absent)}")

@@ -366,7 +366,7 @@ def test_a_damaged_folder_says_what_is_wrong(
         (network, flip, DataError, f"{network} is not what was written"),
         ("model.skops", lambda p: p.write_bytes(b"x"), DataError, "model.skops has 1 bytes"),
         ("histokit.json", lambda p: p.write_text("{"), DataError, "no description of a model"),
-        ("histokit.json", described(format=99), StoreError, "newer version"),
+        ("histokit.json", described(format=99), StoreError, "newer version of histokit .*\nUpdate histokit\\."),
         ("histokit.json", described(scores=float("inf")), DataError, "histokit.json is not what was written"),
         ("histokit.json", described(classes=None, files=None), DataError, "lacks classes, files"),
         ("histokit.json", Path.unlink, UsageError, "holds no histokit.json"),
