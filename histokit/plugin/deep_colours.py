@@ -170,15 +170,39 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
         raise UnreadDepthError("cannot be read (some of its pixels were never written)")
     refuse_damage(page)
     try:
-        pixels: npt.NDArray[Any] = page.asarray()
+        pixels = decoded(page, page)
+    except UnreadDepthError:
+        raise
+    except Exception:  # Of a last strip that is longer than it should be.
+        return _of_padded_strips(page)
+    return _samples_last(page, pixels)
+
+
+def decoded(source: Any, page: Any) -> npt.NDArray[Any]:
+    """Return what a page or a series of a `tifffile.TiffFile` holds.
+
+    Parameters
+    ----------
+    source : TiffPage or TiffPageSeries
+    page : TiffPage
+        Itself, or one of its pages.
+
+    Raises
+    ------
+    UnreadDepthError
+        If its compression needs a package that is not there.
+    """
+    try:
+        pixels: npt.NDArray[Any] = source.asarray()
     except Exception as error:
-        if "imagecodecs" not in str(error):
-            return _of_padded_strips(page)
+        # Of Zstandard, what is not there is told by the name of a module of later versions of Python.
+        if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
+            raise
         name = getattr(page.compression, "name", "a method")
         raise UnreadDepthError(
             f"is compressed by {name}, which is read with imagecodecs: install it with pip install 'histokit[codecs]'"
         ) from None
-    return _samples_last(page, pixels)
+    return pixels
 
 
 def _samples_last(page: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

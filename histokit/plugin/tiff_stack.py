@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError
-from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page, refuse_damage
+from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded, decoded_page, refuse_damage
 from histokit.plugin.tiff_told import other_files
 
 #: Axes of a picture itself, in the letters of `tifffile`: rows, columns, numbers of a pixel, channels.
@@ -162,7 +162,7 @@ def _pixels(series: Any, axes: str, index: dict[str, int]) -> npt.NDArray[Any]:
         raise UnreadDepthError("lacks one of its planes")
     for page in series.pages:
         refuse_damage(page)
-    whole = series.asarray()
+    whole = decoded(series, series.pages[0])
     for a in [a for a in axes if a not in _OF_A_PICTURE]:
         whole = np.take(whole, index.get(a, 0), axis=axes.index(a))
         axes = axes.replace(a, "", 1)

@@ -652,6 +652,23 @@ def test_jpeg_tiles_with_shared_tables(tmp_path: Path) -> None:
         assert np.abs(dataset.read(sample).astype(int) - cut(sample.box)).mean() < 4
 
 
+def test_packages_that_read_a_compression_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("imagecodecs")
+    write_subifds(tmp_path / "a.tif", PIXELS, compression="zstd")
+    assert read(tmp_path, size=64)[0]
+
+    def absent(data: bytes) -> bytes:
+        raise ModuleNotFoundError("No module named 'compression'")
+
+    # As before Python 3.14.
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {50000: absent, 34926: absent})
+    with pytest.raises(UsageError, match=r"compressed by ZSTD.*needs the package imagecodecs"):
+        read(tmp_path, size=64)
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
+    with pytest.raises(UsageError, match=r"compressed by ZSTD.*needs the package imagecodecs"):
+        read(tmp_path, size=64)
+
+
 def test_grey_inverted_and_absent_tiles(tmp_path: Path) -> None:
     grey = PIXELS[..., 1].copy()
     tifffile.imwrite(tmp_path / "a.tif", grey, tile=(64, 64), photometric="miniswhite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from histokit.plugin.tiff_pieces import piece_damage
 
 #: A tile or strip of more pixels is not decoded for the sake of a part of it.
 _LARGEST_SEGMENT = 1 << 27
+
+#: The numbers of Zstandard.
+_ZSTANDARD = (34926, 50000)
 
 #: Values of ExtraSamples that say transparency, and what tells slides that have it from how they once were read.
 _TRANSPARENT, _MARK = (1, 2), b"over-white-1"
@@ -218,8 +222,12 @@ def _require_codec(path: Path, page: Any) -> None:
 
     try:
         if page.compression != 1:
-            tifffile.TIFF.DECOMPRESSORS[page.compression]
-    except KeyError:
+            codec = tifffile.TIFF.DECOMPRESSORS[page.compression]
+            if page.compression in _ZSTANDARD:
+                # It is there, and looks for what it needs when it is called.
+                with suppress(ValueError, RuntimeError, TypeError):
+                    codec(b"")
+    except (KeyError, ImportError):
         raise UsageError(
             f"{path.name} is compressed by {getattr(page.compression, 'name', page.compression)}, "
             "which needs the package imagecodecs.",
