@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
-from histokit.errors import UsageError, counted
-from histokit.layout import Pieces, Sheet, natural_confusion, number_text
-
-if TYPE_CHECKING:
-    from histokit.evaluate.evaluate import Evaluation
-
-_CONFUSION_COLUMNS = 12
-_CONFUSIONS = 20
-#: Of more classes those of the lowest and of the highest F1 are shown.
-_CLASSES, _WORST, _BEST = 50, 20, 5
-_SCORE = "score:"
-
+from histokit.errors import UsageError
 
 _Runs = Annotated[
     list[str], typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs)
@@ -47,6 +36,7 @@ def evaluate(
     again. A view that --figure draws by its NAME is in what --json prints, too. Prints metrics.
     """
     from histokit.evaluate.evaluate import evaluate as run
+    from histokit.evaluate.evaluation_sheets import evaluation_sheets
     from histokit.evaluate.views import VIEWS
     from histokit.figures import asked_figures, draw_figure
 
@@ -62,112 +52,8 @@ def evaluate(
         console.emit([], document)
         return
     for evaluation in found:
-        _print(evaluation, only=metric)
-
-
-def _print(evaluation: Evaluation, only: str | None) -> None:
-    facts = (evaluation.run, evaluation.dataset, evaluation.address, evaluation.classifier, evaluation.split)
-    counts = {"predictions": evaluation.n, "groups": evaluation.groups, "folds": evaluation.folds["count"]}
-    shown = {what: count for what, count in counts.items() if count and (count > 1 or what != "folds")}
-    sizes = ", ".join(counted(count, what.removesuffix("s"), what) for what, count in shown.items())
-    title = f"{'  '.join(filter(None, facts))}  ({sizes})"
-    columns: list[Any] = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
-    folds = evaluation.folds
-    rows = [
-        [name, evaluation.metrics[name], mean, folds["std"][name], *_interval(evaluation.intervals, name)]
-        for name, mean in folds["mean"].items()
-        if _is_wanted(name, evaluation, only)
-    ]
-    rows += [
-        [
-            Pieces([f"{name},", "always", *evaluation.guess.split(" ")]),
-            value,
-            None,
-            None,
-            *[None] * bool(evaluation.intervals),
-        ]
-        for name, value in evaluation.baseline.items()
-        if name in folds["mean"] and _is_wanted(name, evaluation, only)
-    ]
-    console.table(columns, rows, None, title=title)
-    # Of each sample there are as many as repeats.
-    several = "predictions" * any(fold["repeat"] for fold in folds["each"])
-    for name, entry in evaluation.by.items():
-        kind = "scores of units" if entry["kind"] == "level" else "metric inside each unit"
-        inner = [
-            [metric, value, *_undefined(entry, metric), *_interval(entry.get("intervals") or {}, metric)]
-            for metric, value in entry["metrics"].items()
-            if _is_wanted(metric, evaluation, only)
-        ]
-        extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
-        units = counted(entry["units"], "unit", "units")
-        predicted = entry.get("n", 0)
-        units += f", {predicted:,} predictions" * (predicted > entry["units"])
-        console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {units}")
-        if only is None and entry["kind"] == "level" and entry["per_class"]:
-            _print_classes(f"{several or 'units'} of {name}", entry["per_class"], entry["confusion"])
-    if only is None and evaluation.per_class:
-        _print_classes(several or "samples", evaluation.per_class, evaluation.confusion)
-
-
-def _is_wanted(metric: str, evaluation: Evaluation, only: str | None) -> bool:
-    from histokit.protocol.metrics import is_shown
-
-    return is_shown(metric, evaluation.metric) if only is None else metric == only
-
-
-def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: dict[str, Any]) -> None:
-    confusion = natural_confusion(confusion)
-    classes = confusion["classes"]
-    per_class = {name: per_class[name] for name in classes if name in per_class}
-    few = len(classes) <= _CONFUSION_COLUMNS
-    measures = ("precision", "recall", "f1", "roc_auc", "support")
-    each = [[name, *(values[m] for m in measures)] for name, values in per_class.items()]
-    columns: list[Any] = ["true class", *measures]
-    wide = [[*row, *counts] for row, counts in zip(each, confusion["counts"], strict=True)]
-    heads = [*columns, *(Pieces(["as", name]) for name in classes)]
-    if few and not console.is_narrow(heads, wide):
-        console.table(heads, wide, None, title=f"{what} by class, and confusion")
-        return
-    _print_each(what, columns, each)
-    pairs = [
-        [true, predicted, count]
-        for true, counts in zip(classes, confusion["counts"], strict=True)
-        for predicted, count in zip(classes, counts, strict=True)
-        if count and (few or true != predicted)
-    ]
-    pairs = pairs if few else sorted(pairs, key=lambda pair: -pair[2])
-    title = f"confusion of {what} (of other pairs there are none)" if few else f"most frequent confusions of {what}"
-    hidden = (
-        f" ({_CONFUSIONS} of {len(pairs)}; all: --figure or --json)" if len(pairs) > _CONFUSIONS and not few else ""
-    )
-    console.table(["true", "predicted", "count"], pairs if few else pairs[:_CONFUSIONS], None, title=title + hidden)
-
-
-def _print_each(what: str, columns: list[Any], each: list[list[Any]]) -> None:
-    """Print the measures of each class; of many, of the worst and of the best ones."""
-    if len(each) <= _CLASSES:
-        console.table(columns, each, None, title=f"{what} by class")
-        return
-    place = columns.index("f1")
-    ranked = sorted((row for row in each if row[place] is not None), key=lambda row: float(row[place]))
-    worst, best = ranked[:_WORST], ranked[max(_WORST, len(ranked) - _BEST) :]
-    title = f"{what} by class: the {len(worst)} of {len(each)} with the lowest f1 (all: --json)"
-    console.table(columns, worst, None, title=title)
-    if best:
-        console.table(columns, best, None, title=f"{what} by class: the {len(best)} with the highest f1")
-
-
-def _interval(intervals: dict[str, Any], metric: str) -> list[Pieces | None]:
-    if not intervals:
-        return []
-    bounds = intervals["metrics"].get(metric)
-    mark = [] if intervals["reliable"] else ["(unreliable)"]
-    return [Pieces([f"{number_text(bounds[0])} to {number_text(bounds[1])}", *mark]) if bounds else None]
-
-
-def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
-    return [entry["undefined_units"][metric]] if entry["kind"] == "per-unit" else []
+        for sheet in evaluation_sheets(evaluation, metric, console.is_narrow):
+            console.table(sheet.columns, sheet.rows, None, title=sheet.title)
 
 
 def predictions(
@@ -204,6 +90,7 @@ def predictions(
         described_predictions,
         write_predictions,
     )
+    from histokit.evaluate.prediction_sheets import finite_rows, prediction_sheets
     from histokit.protocol.since import changed_since
 
     if out:
@@ -231,33 +118,9 @@ def predictions(
         console.emit(out, {"run": run_id, "count": len(found), "file": out})
         return
     rows = found.to_pylist()
-    finite = [{k: v if not _infinite(v) else None for k, v in row.items()} for row in rows]
-    document = {"run": run_id, **({"by": by} if by else {}), "count": count, "predictions": finite}
-    optional = ("part", "box", "group")
-    empty = {name for name in optional if name in found.column_names and found.column(name).null_count == len(found)}
-    shown = [name for name in found.column_names if name not in empty]
-    narrow = _narrow_predictions(rows, [name for name in shown if not name.startswith(_SCORE)])
-    console.table(shown, [[row[name] for name in shown] for row in rows], document, narrow=narrow)
-
-
-def _narrow_predictions(rows: list[dict[str, Any]], shown: list[str]) -> list[Sheet]:
-    """Return the predictions with fewer and fewer columns: of the scores only that of the predicted class."""
-    least = ["id", "true", "predicted"]
-    if "residual" in shown:
-        chosen = [shown, [n for n in shown if n != "image"], [*least, "residual", "fold"], [*least, "residual"], least]
-        return [Sheet("", names, [[row[n] for n in names] for row in rows]) for names in chosen]
-    chosen = [shown, [n for n in shown if n != "image"], [n for n in shown if n in (*least, "fold")], least]
-    scores = [row[f"{_SCORE}{row['predicted']}"] for row in rows]
-    return [
-        Sheet(
-            "", [*names, "score"], [[*(row[n] for n in names), score] for row, score in zip(rows, scores, strict=True)]
-        )
-        for names in chosen
-    ]
-
-
-def _infinite(value: Any) -> bool:
-    return isinstance(value, float) and value in (float("inf"), float("-inf"))
+    document = {"run": run_id, **({"by": by} if by else {}), "count": count, "predictions": finite_rows(rows)}
+    sheet, *narrow = prediction_sheets(found, rows)
+    console.table(sheet.columns, sheet.rows, document, narrow=narrow)
 
 
 def curves(
