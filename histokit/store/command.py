@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from shlex import join
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import Entry
 from histokit.console import Listing, named
-from histokit.errors import ExitCode, StoreError, counted
+from histokit.errors import ExitCode, counted
 from histokit.layout import listed, prose
 from histokit.ranges import LIMITS
 
@@ -23,32 +22,13 @@ _Dataset = Annotated[
 
 def list_datasets() -> None:
     """List the datasets: samples, classes, groups."""
-    from histokit.store.fold_sets import class_counts
+    from histokit.store.lists import listed_datasets
 
     store = console.existing_store()
     listing = Listing()
-    documents, rows = [], []
-    for record in store.datasets():
-        groups = _group_count(store, record.name, record.group, listing)
-        documents.append({**record.to_json(), "groups": groups})
-        given = (record.group, groups, record.root, record.licence)
-        rows.append([record.name, record.plugin, record.count, class_counts(record.labels), *given])
-    columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root", "licence"]
-    # Most datasets are one's own.
-    if all(row[-1] is None for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    found = listed_datasets(store, listing.miss)
     empty = f"No datasets in the store {store.uri}. Make one with: histokit ingest PLUGIN ROOT --name NAME"
-    listing.show(columns, rows, {"datasets": documents}, empty)
-
-
-def _group_count(store: Any, dataset: str, group: str | None, listing: Listing) -> int | None:
-    if group is None:
-        return None
-    try:
-        return len(store.samples(dataset, [group]).column(group).unique())
-    except StoreError as error:
-        listing.miss(error)
-        return None
+    listing.show(found.columns, found.rows, {"datasets": found.documents}, empty)
 
 
 def list_splits(
@@ -56,51 +36,26 @@ def list_splits(
     folds: Annotated[bool, typer.Option("--folds", help="What each fold trains and tests on, by class.")] = False,
 ) -> None:
     """List the splits: folds, groups, what leaks."""
-    from histokit.store.fold_sets import SET_COLUMNS, fold_sets, set_rows
+    from histokit.store.lists import listed_splits
 
     store = console.existing_store()
     listing = Listing()
-    documents, rows = [], []
-    for name in _names(store, dataset):
-        for split in store.splits(name, unreadable=listing.miss):
-            sets = {"sets": fold_sets(split, store)} if folds else {}
-            documents.append({**split.header(), "folds": split.fold_count, **sets})
-            rows.append([name, split.name, split.source, documents[-1]["folds"], split.group, split.seed])
-            rows[-1].append(prose(split.leaks))
-    columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
-    if folds:
-        columns, rows = SET_COLUMNS, set_rows(documents)
+    found = listed_splits(store, _names(store, dataset), folds, listing.miss)
     empty = (
         f"No splits{_where(store, dataset)}. Make one with: histokit split {dataset or 'DATASET'} --name S --folds N"
     )
-    listing.show(columns, rows, {"splits": documents}, empty)
+    listing.show(found.columns, found.rows, {"splits": found.documents}, empty)
 
 
 def list_features(dataset: _Dataset = None) -> None:
     """List the feature tables: address, width, rows, fingerprint."""
-    from histokit.store.tables import again_or_without
-    from histokit.store.vectors import list_tables
+    from histokit.store.lists import listed_features
 
     store = console.existing_store()
     listing = Listing()
-    documents, rows = [], []
-    for name in _names(store, dataset):
-        for table in list_tables(store.database, name, unreadable=listing.miss):
-            count = store.database.count(table.name)
-            document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
-            document |= {"fingerprint": table.fingerprint, "table": table.name, "dtype": table.dtype}
-            document["weights"] = table.weights
-            documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
-            weights = PurePath(table.weights).name
-            rows.append([name, table.address, table.width, count, table.fingerprint, weights, table.dtype])
-        for lost in store.lost_features(name):
-            what = f"The features {lost.address} of {name!r} were in the store, and are gone."
-            listing.miss(StoreError(what, next=again_or_without(lost.again)))
-    columns = ["dataset", "address", "width", "rows", "fingerprint", "weights", "stored as"]
-    if all(document["dtype"] == "float32" for document in documents):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    found = listed_features(store, _names(store, dataset), listing.miss)
     empty = f"No features{_where(store, dataset)}. Make some with: histokit extract {dataset or 'DATASET'} --backbone B"
-    listing.show(columns, rows, {"features": documents}, empty)
+    listing.show(found.columns, found.rows, {"features": found.documents}, empty)
 
 
 def list_selections(dataset: _Dataset = None) -> None:
