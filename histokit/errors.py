@@ -26,6 +26,15 @@ _BY_NUMBER = {
 #: What may have other reasons, unless it is known that something was to be written.
 _DENIED = dict.fromkeys((errno.EACCES, errno.EPERM), f"Mend the permissions, {_THEN}")
 
+#: What keeps a file from being read for now, or for this user: nothing is wrong with the file.
+_OUT_OF_REACH = {
+    *_DENIED,
+    *(errno.EAGAIN, errno.EINTR, errno.EBUSY),
+    # Of file systems in a network, and of those that a program serves.
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+}
+
 #: How libraries in Rust write the number of an error.
 _WRITTEN_NUMBER = re.compile(r"\bos error (\d+)|\bOs \{ code: (\d+)")
 
@@ -126,6 +135,12 @@ class BusyError(StoreError):
     """Another process does the same at this moment: it will be there."""
 
 
+class UnreachableError(HistokitError):
+    """Something of the store cannot be read now, or by this user; nobody knows whether anything is wrong with it."""
+
+    code = ExitCode.STORE
+
+
 class LeakageError(HistokitError):
     """A test sample would have been seen in training."""
 
@@ -166,6 +181,30 @@ def number_of(error: BaseException) -> int | None:
 def files_were_short(error: BaseException) -> bool:
     """Return whether an error of any library tells of too many open files."""
     return number_of(error) in (errno.EMFILE, errno.ENFILE)
+
+
+def out_of_reach(error: BaseException, what: str) -> HistokitError | None:
+    """Return what to raise where a file could not be read, but is not damaged by what is known; none where it may be.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of any library.
+    what : str
+        What could not be read, to begin a sentence with.
+    """
+    if files_were_short(error):
+        return UsageError(f"{what} cannot be read: too many files are open.", next=advice_on_writing(error))
+    if memory_was_short(error) or number_of(error) == errno.ENOMEM:
+        return UsageError(
+            f"{what} cannot be read: this machine has too little memory.",
+            next="End other programs, or use a machine with more; then run the same command again.",
+        )
+    number = number_of(error)
+    if number not in _OUT_OF_REACH:
+        return None
+    advice = _DENIED.get(number, f"Wait until its disk can be read again, {_THEN}")
+    return UnreachableError(f"{what} cannot be read: {os.strerror(number)}.", next=advice)
 
 
 def advice_on_writing(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
-from histokit.errors import StoreError, advice_on_store
+from histokit.errors import StoreError, advice_on_store, out_of_reach
 from histokit.files import PathLock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
@@ -221,7 +221,9 @@ def _read(path: Path) -> _Ledger:
         tables = {name: Known(*map(int, entry)) for name, entry in _unsealed(document).items()}
         made = _unsealed(document["features"]) if "features" in document else {}
         return _Ledger(tables, {name: Made(*map(str, entry)) for name, entry in made.items()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if unreached := out_of_reach(error, f"The list of tables {path}"):
+            raise unreached from error
         raise StoreError(
             f"The list of tables {path} is damaged: {error}.",
             next="Check the store with: histokit store verify; then mend it with: histokit store repair",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from histokit.errors import StoreError, advice_on_store
+from histokit.errors import StoreError, advice_on_store, out_of_reach
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes, digest_file
 from histokit.store.network_files import document_in, flush, read_network, reason_of, separate
 from histokit.store.records import RunRecord
@@ -145,7 +145,7 @@ class Networks:
         return self.folder / entry["file"]
 
     def damage(self, entry: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the file of a network, or none where it is what was written."""
+        """Return what is wrong with the file of a network, or none; raise where it cannot be read for other reasons."""
         path = self.path(entry)
         try:
             if digest_file(path).hex() == entry["digest"]:
@@ -153,6 +153,8 @@ class Networks:
         except FileNotFoundError:
             return f"its file {path} is gone"
         except OSError as error:
+            if unreached := out_of_reach(error, f"The network {path}"):
+                raise unreached from error
             return f"its file {path} cannot be read: {error.strerror}"
         return f"its file {path} changed on disk"
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from histokit.errors import HistokitError, StoreError, UsageError, advice_on_writing, did_you_mean, files_were_short
+from histokit.errors import HistokitError, StoreError, UnreachableError, did_you_mean, out_of_reach
 from histokit.files import refuse_remote
 from histokit.store.commits import LEDGER, Commits, newer
 from histokit.store.records import FORMAT
@@ -108,7 +108,7 @@ class Tables:
         try:
             yield
         except PermissionError as error:
-            raise StoreError(
+            raise UnreachableError(
                 f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
                 next="Mend its permissions, or name another store with --store.",
             ) from error
@@ -234,10 +234,8 @@ class Tables:
                 raise KeyboardInterrupt from error
             if not isinstance(error, READ_ERRORS) and type(error).__name__ not in PANICS:
                 raise
-            if files_were_short(error):
-                # Nothing is wrong with the table.
-                what = f"The table {name!r} of the store {self.uri} cannot be read: too many files are open."
-                raise UsageError(what, next=advice_on_writing(error)) from error
+            if unreached := out_of_reach(error, f"The table {name!r} of the store {self.uri}"):
+                raise unreached from error
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, error: BaseException) -> StoreError:
