@@ -83,7 +83,7 @@ def test_the_list_of_tables(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     again = FeatureStore(toy.uri)
     check_nothing_is_done(again, "Permission denied", 5)
-    with pytest.raises(HistokitError, match="list of tables .* cannot be read: Permission denied") as told:
+    with pytest.raises(HistokitError, match=r"list of tables .* cannot be read: Permission denied") as told:
         again.runs()
     assert told.value.next == "Mend the permissions, then run the same command again."
 
