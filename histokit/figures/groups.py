@@ -121,8 +121,9 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
         left = [before + count for before, count in zip(left, counts, strict=True)]
     rest = [entry["n"] - before for entry, before in zip(shown, left, strict=True)]
     if any(rest):
-        others = len(document["classes"]) - len(colours)
-        axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
+        others = len({name for entry in shown for name in entry.get("classes", {})} - colours.keys())
+        what = counted(others, "other class", "other classes") if others else None
+        axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=what)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.set_xlabel("predictions", fontsize=SMALL + 1)
     _legend_below(axis)

@@ -102,7 +102,8 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
     rest = len(values) - sum(counts[name] for name in often)
     if rest:
         others = len(counts) - len(often)
-        label = f"{others} others" if others else "none"
+        label = counted(others, "other", "others") if others else "none"
+        label += " and none" * (others > 0 and sum(counts.values()) < len(values))
         key[_free(f"{label} ({rest:,})", key)] = (None, _REST)
     return key
 

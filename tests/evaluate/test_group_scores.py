@@ -149,3 +149,11 @@ def test_the_meaning_of_colours_is_whole_below_few_groups(empty):
     for axis in sheet.axes:
         assert axis.get_legend().get_window_extent().y0 >= 0
         assert axis.get_legend().get_window_extent().y1 <= axis.xaxis.label.get_window_extent().y0
+
+
+def test_other_classes_are_counted_that_occur(empty):
+    classes = tuple("abcdefghijklm")
+    true = "aabbccddeeffgghij"
+    rows = [(0, f"{n}", name, [float(c == name) for c in classes], f"P{n % 2}") for n, name in enumerate(true)]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=classes), views="groups")
+    assert axes_of(found)[1].get_legend().get_texts()[-1].get_text() == "3 other classes"

@@ -157,6 +157,14 @@ def test_many_kinds_have_colours_and_shapes_of_their_own(tmp_path):
     assert min(edge.y0 for edge in edges) >= 0
 
 
+def test_samples_without_a_kind_are_named_beside_other_kinds(tmp_path):
+    samples, X = make_samples(100, classes="ab")
+    samples["site"] = [None if i < 5 else f"site {i % 43}" for i in range(100)]
+    toy = make_store(tmp_path / "s", samples, {"last": X})
+    (axis,) = draw_scatter(scatter(toy, "toy", "net/last", by="site")).axes
+    assert axis.get_legend().get_texts()[-1].get_text() == "3 others and none (11)"
+
+
 def test_names_with_numbers_stand_as_people_count(tmp_path):
     samples, X = make_samples(8)
     samples["label"] = ["c10", "c9", "c2", None] * 2
