@@ -296,11 +296,17 @@ def test_a_download_takes_the_first_name_that_exists(monkeypatch, tmp_path):
     assert fetch("timm:tiny", Source(repository="timm/tiny.v1@main")) == tmp_path / "pytorch_model.bin"
 
 
-def test_a_download_by_address(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("tiny-0123abcd.pth", "0123abcd"), ("IN1K-vit.h.14-300e.pth.tar", None), ("tiny-v2.pth", None), ("w.pth", None)],
+)
+def test_a_download_by_address(monkeypatch, tmp_path, name, digest):
+    address = f"https://download.pytorch.org/models/{name}"
+
     def download(url, target, hash_prefix, progress):
-        assert (url, hash_prefix, progress) == (URL.url, "0123abcd", False)
+        assert (url, hash_prefix, progress) == (address, digest, False)
         save_file({"w": torch.zeros(1)}, target)
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    assert fetch("torchvision:tiny", URL) == tmp_path / "torch" / "hub" / "checkpoints" / "tiny-0123abcd.pth"
+    assert fetch("torchvision:tiny", Source(url=address)) == tmp_path / "torch" / "hub" / "checkpoints" / name
