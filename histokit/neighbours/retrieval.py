@@ -141,7 +141,8 @@ class Retrieval(InNotebooks):
     def _neighbours(self) -> Sheet:
         rows = self.table().to_pylist()
         names = ["rank", "id", "label", "group", "distance", "identical"]
-        names = [name for name in names if any(row[name] not in (None, False) for row in rows)]
+        # Not by equality: a distance of 0 equals False.
+        names = [name for name in names if any(row[name] is not None and row[name] is not False for row in rows)]
         several = len({row["query"] for row in rows}) > 1
         names = ["query"] * several + names
         one = [] if several else [rows[0][name] for name in ("query", "query_label", "query_group")]

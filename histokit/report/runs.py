@@ -230,7 +230,9 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
 
 
 def _asked(run: RunRecord) -> Mapping[str, Any]:
-    given = {name.replace("_", " "): value for name, value in run.asked.items() if value not in (None, False, "", [])}
+    # Not by equality: a seed of 0 equals False.
+    told = {name: value for name, value in run.asked.items() if value is not False and value not in (None, "", [])}
+    given = {name.replace("_", " "): value for name, value in told.items()}
     final = run.found.get("final", {})
     kinds = dict.fromkeys(how for fitted in (*run.folds, final) for how in fitted.get("computed_in", []))
     chosen = {"chosen on all training samples": _choices(final), "computed in": ", ".join(kinds)}

@@ -162,10 +162,19 @@ def test_numbers(data: FeatureStore, images: Path, tmp_path: Path) -> None:
             histokit.explain(data, run.id, **options)
 
 
-@pytest.mark.parametrize("how", [{"normalise": "standardise", "per": "patient"}, {"normalise": "sphering:0.1"}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"normalise": "standardise", "per": "patient"},
+        # Neither is trained on what has no label, nor on what a filter leaves out.
+        {"normalise": "sphering:0.1", "where": "id <> 'p1/dark/2.png'"},
+    ],
+)
 def test_features_normalised_by_controls(data: FeatureStore, images: Path, how: dict[str, str]) -> None:
     files = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
-    rows = [f"{file},{file.split('/')[1]},{file[:2]},{'control' if '0.' in file else 'other'}" for file in files]
+    labels = ["" if file == "p1/dark/1.png" and "where" in how else file.split("/")[1] for file in files]
+    roles = ["control" if "0." in file else "other" for file in files]
+    rows = [f"{file},{label},{file[:2]},{role}" for file, label, role in zip(files, labels, roles, strict=True)]
     (images / "c.csv").write_text("\n".join(["image,label,patient,role", *rows]))
     histokit.ingest(data, "table", images, name="c", options={"table": "c.csv", "group": "patient"})
     histokit.extract(data, "c", "tiny")
@@ -230,6 +239,15 @@ def test_a_layer_of_one_position_has_no_map_and_no_other_layer_is_advised(data: 
     with pytest.raises(UsageError, match="it has no map") as raised:
         histokit.explain(data, run.id)
     assert "The classifier sees this layer only" in raised.value.next
+
+
+def test_vectors_that_were_computed_elsewhere_have_no_map(data: FeatureStore, tmp_path: Path) -> None:
+    ids = data.samples("d", ["id"]).column("id").to_pylist()
+    (tmp_path / "v.csv").write_text("\n".join(["id,0,1", *(f"{name},{n % 5},{n % 3}" for n, name in enumerate(ids))]))
+    histokit.import_features(data, "d", tmp_path / "v.csv", name="mine", version="1")
+    (run,) = histokit.train(data, "d", "mine/imported", "svm", split="half", grid=GRIDS["svm"])
+    with pytest.raises(UsageError, match="its features were computed elsewhere"):
+        histokit.explain(data, run.id)
 
 
 def test_texture_has_no_map(data: FeatureStore) -> None:

@@ -288,6 +288,7 @@ def test_to_pandas(one: FeatureSet) -> None:
     assert list(frame.index) == list("abcde")
     assert list(frame.columns[:2]) == ["net/one[0]", "net/one[1]"]
     np.testing.assert_array_equal(frame[one.column_names].to_numpy(), one.X)
+    assert not {"id", "content"} & {*frame.columns}
     assert frame.loc["c", "slide"] == "Q"
     assert pd.isna(frame.loc["e", "age"])
 

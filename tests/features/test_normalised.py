@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from histokit import scatter
 from histokit.errors import DataError, UsageError
 from histokit.features import export_features
 from tests.cli.command_line import CommandLine
@@ -81,6 +82,10 @@ def test_sphering_by_fewer_controls_than_columns(tmp_path):
     store, X, _ = make(tmp_path, controls=6, columns=9)
     found = store.features("toy", "net/last").normalise("sphering", DMSO)
     assert_allclose(found.X, whitened(X, X[:6], 1e-6), rtol=1e-3, atol=1e-3)
+    # Six controls less their mean span five directions.
+    notes = scatter(store, "toy", "net/last", normalise="sphering", controls=DMSO).notes
+    told = "the controls span 5 of 9 directions; all others are scaled as the weakest of those"
+    assert [told in note for note in notes] == [True]
 
 
 def test_only_controls_of_the_plate_are_looked_at(tmp_path):
@@ -103,7 +108,7 @@ def test_columns_without_spread_are_zero_and_told(tmp_path):
     features = store.features("toy", "net/last")
     # On the second plate all controls have 0.1 here, of which the mean is not exact; others have not.
     features.X[(plate == 1) & (np.arange(40) < 30), 3] = 0.1
-    for method in ("standardise", "standardise:0", "mad-robustise", "sphering"):
+    for method in ("standardise", "standardise:0", "mad-robustise", "sphering", "sphering:0.5"):
         found = features.normalise(method, DMSO, "plate")
         assert found.steps[-1]["without_spread"] == ["net/last[3]"]
         assert not found.X[:, 3].any()
@@ -122,6 +127,7 @@ def test_bad_input(tmp_path):
         "zscore": "no way 'zscore'",
         "standardise:x": "'x' is no number",
         "sphering:-1": "'-1' is no",
+        "mad-robustise:inf": "'inf' is no number",
     }.items():
         with pytest.raises(UsageError, match=text):
             features.normalise(method, DMSO)
@@ -157,6 +163,8 @@ def test_merging_comes_before_normalising(tmp_path):
     last, other = (store.features("toy", f"net/{layer}") for layer in ("last", "other"))
     with pytest.raises(UsageError, match="not normalised alike"):
         last.normalise("standardise", DMSO) + other
+    with pytest.raises(UsageError, match="not normalised alike"):
+        last.normalise("standardise", DMSO) + other.normalise("mad-robustise", DMSO)
     both = (last + other).normalise("standardise", DMSO)
     assert_allclose(both.X[:, :5], standard(X, X[:30], 0), rtol=1e-4, atol=1e-5)
 

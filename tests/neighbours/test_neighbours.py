@@ -159,6 +159,8 @@ def test_of_equally_near_ones_the_first_comes_first(tmp_path, monkeypatch):
             found = neighbours(store, "toy", "net/last", query="s30", metric=metric, k=8)
             assert ids(found) == [f"s{i}" for i in range(5, 13)]
             assert (found.found.distances == 0).all()
+            (sheet,) = found.sheets()
+            assert [row[sheet.columns.index("distance")] for row in sheet.rows] == [0] * 8
 
 
 def test_samples_that_are_not_held_are_prepared_once_for_many_queries(tmp_path, monkeypatch):

@@ -293,7 +293,10 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     package.report(store, run.id, out=tmp_path / "r.html", title="<b>mine</b>", bootstrap=0)
     page = Read(tmp_path / "r.html")
     assert {row[0] for row in page.table("By true class")[1:]} == {"<script>alert(1)</script>", "a & b"}
-    assert "<script>alert" not in (tmp_path / "r.html").read_text()
+    text = (tmp_path / "r.html").read_text()
+    assert "<script>alert" not in text
+    assert "<dt>seed</dt><dd>0</dd>" in text, "what is 0 was asked, too"
+    assert "<dt>rfe</dt>" not in text
 
 
 def test_two_runs_are_compared_and_each_has_its_part(trained: Trained, tmp_path: Path) -> None:

@@ -97,12 +97,14 @@ def test_test_samples_are_not_looked_at(store):
     ids = store.features("toy", "net/all").sample_ids
     rows = [ids.index(i) for i in sorted([*fold.train, *fold.val], key=ids.index)]
     assert found.layers[0]["importance"] == pytest.approx(library(store, "toy", rows)[:3].sum())
+    assert (found.datasets[0]["samples"], found.datasets[0]["groups"]) == (len(rows), len({row % 6 for row in rows}))
+    assert len(rows) < 60
     assert found.notes == []
     (note,) = [n for n in importance_shares(store, ["toy"], "net/all", trees=1).notes if "tested" in n]
     assert note.startswith("toy: samples that train in one fold of 'cv' are tested in another")
 
 
-@pytest.mark.parametrize(("text", "value"), [("n/2", 0.5), ("n", 1.0), ("1", 1)])
+@pytest.mark.parametrize(("text", "value"), [("n/2", 0.5), ("n", 1.0), ("1", 1), ("99", 11)])
 def test_max_features(store, text, value):
     found = importance_shares(store, ["toy"], "net/all", trees=20, max_features=text)
     expected = library(store, "toy", max_features=value)[:3].sum()
