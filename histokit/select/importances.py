@@ -188,8 +188,6 @@ def _importances(experiment: Experiment, parameters: dict[str, Any], progress: P
     rows, problem = experiment.training, experiment.problem
     X, classes = np.asarray(problem.X[rows], np.float32), None if problem.numbers else problem.classes
     options: dict[str, Any] = {**parameters, "seed": problem.seed, "threads": True}
-    if isinstance(options["max_features"], int):
-        options["max_features"] = min(options["max_features"], X.shape[1])
     tell = partial(_reach, progress)
     values, _ = rank_and_score(X, problem.y[rows], X[:0], classes, tell=tell, **options)
     return values

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from histokit.classifiers import estimators
 from histokit.classifiers.estimators import converged, dump, fit, load, scores
-from histokit.classifiers.fitting import Fitting, fit_classifier, parallel
+from histokit.classifiers.fitting import Fitting, cross_scores, fit_classifier, parallel
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import CLASSIFIERS, REGRESSORS, check_class_weight
 from histokit.errors import DataError, UsageError
@@ -64,8 +64,12 @@ def test_grid_overrides():
     assert make_grid("svm", {"C": "1e-2,1e-3"}) == [{"C": 1e-3}, {"C": 1e-2}]
     # Of a penalty, the large one is simple.
     assert make_grid("ridge", {"alpha": "1,100,10"}) == [{"alpha": 100.0}, {"alpha": 10.0}, {"alpha": 1.0}]
-    chosen = make_grid("et", {"max_features": "sqrt,n/2,n,7", "trees": 20})
+    chosen = make_grid("et", {"max_features": "sqrt,n/2,n,7,1.0", "trees": 20})
     assert chosen == [{"max_features": m, "trees": 20} for m in ("sqrt", 0.5, 1.0, 7)]
+    # Blanks, nothing between two commas and the same again are no values.
+    assert make_grid("svm", {"C": "1,0.1,,1,"}) == [{"C": 0.1}, {"C": 1.0}]
+    assert [s["metric"] for s in make_grid("knn", {"metric": "cosine, euclidean", "k": 5})] == ["cosine", "euclidean"]
+    assert make_grid("et-fl", {"w_min": "0", "w_max": "1"})[0]["w_max"] == 1
 
 
 def test_wrong_grids():
@@ -168,6 +172,9 @@ def test_weights_are_judged_by_their_gradient(name, k, class_weight):
     y = np.where(np.arange(60) < 30, 0, y)
     estimator = fit_classifier(Fitting(name, class_weight=class_weight), SMALL[name], X, y)
     assert converged(name, estimator, X, y)
+    # Of what scales first, by the scaled columns.
+    far = 50 * X + 1000
+    assert converged(name, fit_classifier(Fitting(name, class_weight, scale=True), SMALL[name], far, y), far, y)
     right = estimator.coef_.copy()
     for other in (0.5 * right, right + 0.5 * np.abs(right).max() * (np.arange(right.size) == 1).reshape(right.shape)):
         estimator.coef_ = other
@@ -197,6 +204,8 @@ def test_what_liblinear_takes_for_converged_is_judged_too():
     theirs = fit("svm", {"C": 10.0}, X, y)
     assert theirs.n_iter_ < 1000
     assert not converged("svm", theirs, X, y)
+    tuned = cross_scores(Fitting("svm", solver="sklearn"), X, y, [(np.arange(100), np.arange(5))], [{"C": 10.0}], 2)
+    assert [reached for *_, reached in tuned] == [False]
     assert converged("svm", fit_classifier(Fitting("svm"), {"C": 10.0}, X, y), X, y)
 
 
@@ -253,6 +262,7 @@ def test_models_of_earlier_versions_are_read():
         ("logreg", "C", "nan"),
         ("ridge", "alpha", "0"),
         ("knn", "k", "0"),
+        ("knn", "k", "2.5"),
         ("knn", "k", -3),
         ("knn", "metric", "cos"),
         ("et", "trees", "0"),

@@ -109,6 +109,12 @@ def test_importances_of_numbers_are_those_of_scikit_learn() -> None:
     trees = ExtraTreesRegressor(12, max_features="sqrt", random_state=4).fit(X, y)
     assert importances == pytest.approx(trees.feature_importances_, rel=1e-12)
     assert found[:, 0] == pytest.approx(trees.predict(X[:5]), rel=1e-12)
+    # Trees lose variances below 2e-16, and those beside a mean whose square has no digits left for them.
+    small, values = rank_and_score(X, 2.0**-30 * y, X[:5], None, trees=12, seed=4)
+    assert small == pytest.approx(importances, rel=1e-12)
+    assert 2.0**30 * values == pytest.approx(found, rel=1e-12)
+    _, values = rank_and_score(X, y + 1e10, X[:5], None, trees=12, seed=4)
+    assert values - 1e10 == pytest.approx(found, rel=1e-4)
 
 
 def test_what_predicts_the_other_kind_is_refused_with_what_to_type() -> None:

@@ -373,6 +373,13 @@ def test_a_last_step_that_diverges_is_told_and_nothing_is_stored(
     assert data.runs() == []
 
 
+def test_gradients_are_clipped(data: FeatureStore) -> None:
+    still = {"optimiser": "sgd", "momentum": 0, "weight_decay": 0, "choose_epoch": "last", "stages.2.epochs": 1}
+    clipped, begun = (trained(data, settings={**still, **how}) for how in ({"clip": 1e-9}, {"lr": 1e-12}))
+    for one, other in zip(tensors(data, clipped).values(), tensors(data, begun).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+
+
 def test_gradients_of_small_passes_add_up(data: FeatureStore) -> None:
     whole = trained(data, settings={"optimiser": "momentum"})
     parts = trained(data, settings={"optimiser": "momentum"}, micro_batch=2)

@@ -284,6 +284,11 @@ def test_leaks_stand_first_in_what_is_to_be_known(tmp_path: Path) -> None:
     package.train(store, "toy", "net/a", classifier="knn", split="paper", grid={"k": [3]})
     two = package.report(store, dataset="toy", out=tmp_path / "r.html", bootstrap=20)
     assert [note for note in two.notes if "both sides" in note] == [two.notes[0]]
+    # Of a run that had other rows under this name it is said.
+    old = save(store, "toy", 15, split="paper", digest="before")
+    notes = Read(package.report(store, old, out=tmp_path / "r.html", bootstrap=0, samples=0).file).notes
+    assert ("note", "It is not what it was when a run used it: its rows have changed since.") in notes
+    assert not any("when a run used it" in text for _, text in page.notes)
 
 
 def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
@@ -295,7 +300,8 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert {row[0] for row in page.table("By true class")[1:]} == {"<script>alert(1)</script>", "a & b"}
     text = (tmp_path / "r.html").read_text()
     assert "<script>alert" not in text
-    assert "<dt>seed</dt><dd>0</dd>" in text, "what is 0 was asked, too"
+    # That of the split, and that of the run: what is 0 was asked, too.
+    assert text.count("<dt>seed</dt><dd>0</dd>") == 2
     assert "<dt>rfe</dt>" not in text
 
 
@@ -520,6 +526,10 @@ def test_a_picture_of_a_comparison_is_described_by_the_methods_that_it_shows(
         return next(text for text in page.descriptions if "methods" in text)
 
     assert described("A") == "Scores of 4 methods on A (cv), and on 1 more column: et 0.9 to fc 0.5"
+    # The part of its own is that of the best.
+    runs = [run.id for run in store.runs()]
+    (best,) = package.report(store, runs, out=tmp_path / "r.html", bootstrap=0, samples=0).detailed
+    assert (store.run(best).classifier, store.run(best).split) == ("et", "cv")
     monkeypatch.setattr("histokit.figures.ranks.MOST", 1.0)
     three = "(drawn: the best 3 of 4 methods)"
     assert described("A") == f"Scores of 4 methods on A (cv), and on 1 more column {three}: et 0.9 to svm 0.6"

@@ -103,6 +103,11 @@ def test_what_stops_early_is_told(make, monkeypatch):
     monkeypatch.setattr(newton, "_STEPS", 4)
     told = {s: reached for _, s, _, reached in logistic.cross_scores(X, y, folds[:1], [{"C": 1e-9}, {"C": 100.0}], 2)}
     assert told == {0: True, 1: False}
+    # Also of a fold whose rows are turned alone, since another one lies far away.
+    far = X.copy()
+    far[folds[0][1][0], 4] = 1e7
+    told = {s: ok for _, s, _, ok in logistic.cross_scores(far, y, folds[:1], [{"C": 1e-9}, {"C": 100.0}], 2)}
+    assert told == {0: True, 1: False}
     assert not converged("logreg", logistic.fit(X, y, {"C": 100.0}), X, y)
     monkeypatch.undo()
     assert converged("logreg", logistic.fit(X, y, {"C": 100.0}), X, y)

@@ -63,6 +63,15 @@ def test_a_class_missing_from_a_fold(make, cross, expect, agree, d, class_weight
     agree({key: found[2 * key[0], key[1]] for key in both}, both, 1e-8)
 
 
+def test_a_row_far_away_that_a_fold_leaves_out_takes_no_digits_from_it(make, cross, expect, agree):
+    X, y, folds = make(90, 6, 2)
+    train, test = folds[0]
+    X[test[0], 4] = 1e9
+    near = [(train, test[1:])]
+    found = cross(ridge.cross_scores, X, y, near, SETTINGS, 2)
+    agree(found, expect("ridge", lambda s: RidgeClassifier(**s), X, y, near, SETTINGS, 2), 1e-8)
+
+
 def test_float32_features_lose_nothing(make, cross, agree):
     X, y, folds = make(90, 30, 2, dtype=np.float32)
     X *= 1000
