@@ -99,6 +99,8 @@ def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> 
     # Five of each class; what validates is trained on, too; a split of the data is taken unless it leaks.
     drawn = problem_size(store, given("toy", made={"folds": 3, "train_per_class": 5}))
     assert drawn == ProblemSize(60, 60, 3, 3, 15)
+    within = problem_size(store, given("toy", made={"within": "mine", "repeats": 3, "train_per_class": 4}))
+    assert within == ProblemSize(60, 60, 3, 3, 12)
     rows = split_rows([(0, 0, f"s{i}", "test" if i < 12 else "val" if i < 30 else "train") for i in range(60)])
     store.save_split(Split("toy", "theirs", rows, leaks="of two slides", source="published"))
     assert problem_size(store, given("toy")) == ProblemSize(60, 60, 3, 6, 50)

@@ -193,12 +193,15 @@ def test_a_study_selects_columns_of_what_its_classifiers_are_trained_on(file: Pa
     text = BY_CONTROLS.replace("datasets.wells", "datasets.doses").replace('"last layer"', '"feature selection"')
     text = text.replace('aggregate = "compound:median"\n', "").replace("compound = 'c0'", "kind = 'control'")
     text = text.replace('{ name = "barred", leave_one_group_out = true, bar = "batch" }', '"holdout"')
+    text = text.replace("[backbones", "where = \"slide <> 'P5'\"\nmetric = 'balanced_accuracy'\n[backbones")
     result = run_study(write(tmp_path, f'{text}[strategy."feature selection"]\nstep = 4\n'))
     assert result.failures == []
-    normalised = {"normalise": "standardise", "controls": "kind = 'control'"}
-    options = {"split": "holdout", "inner_folds": 2, "step": 4, **normalised}
+    options = {"split": "holdout", "inner_folds": 2, "normalise": "standardise", "controls": "kind = 'control'"}
+    options |= {"where": "slide <> 'P5'", "metric": "balanced_accuracy"}
     (chosen,) = store.selections()
-    assert chosen.id == histokit.select(store, "doses", "profiler/cells", **options).id
+    assert chosen.id == histokit.select(store, "doses", "profiler/cells", **options, step=4).id
+    how = {**options, "grid": {"k": "1"}, "selection": chosen.id}
+    assert result.runs == [run.id for run in histokit.train(store, "doses", "profiler/cells", "knn", **how)]
     # No control is selected on, nor trained on.
     assert not {f"s{i}" for i in range(0, 60, 5)} & {each for part in chosen.fitted_on for each in part["ids"]}
     assert store.run(result.runs[0]).parameters["selection"] == chosen.id

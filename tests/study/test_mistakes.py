@@ -81,4 +81,11 @@ def test_several_mistakes_are_told_at_once_in_the_order_of_lines() -> None:
         '  line 8, [backbones."timm:net,a=b"] layers: Second. Do this.',
     ]
     assert [entry["line"] for entry in caught.value.details["mistakes"]] == [None, 1, 8]
+    # The exit code is that of their kind, where they share one.
+    alike = mistakes()
+    for place in ("seed", "compare"):
+        with alike.at((place,)):
+            raise StoreError(f"No {place}.", next="Add it.")
+    with pytest.raises(StoreError, match="has 2 mistakes"):
+        alike.check()
     mistakes().check()

@@ -156,10 +156,13 @@ def test_all_mistakes_are_told_at_once(file: Path, tmp_path: Path) -> None:
 def test_a_run_is_the_one_of_the_command_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = ONE.split("[strategy.fine-tuning.presets.default]")[0].replace('["last layer", ', "[")
     text = text.replace('[strategy."last layer"]\nbackbones = ["tiny"]\n', "").replace("true]", "false]")
-    write_study(tmp_path, text.replace("[backbones.tiny]", "[backbones.tiny]\npreprocess = { mean = [0.4, 0.5, 0.6] }"))
+    text = text.replace("[backbones.tiny]", "[backbones.tiny]\npreprocess = { mean = [0.4, 0.5, 0.6] }")
+    own = "[datasets.more]\nwhere = \"patient <> 'none'\"\nmetric = 'balanced_accuracy'"
+    write_study(tmp_path, text.replace("[datasets.more]", own))
     result = run_study(file)
     sets = [f"--set={text}" for text in ("batch_size=5", "lr=0.01", "patience=0", "head.layer=3", "epochs=2")]
     asked = ["finetune", "more", "--backbone", "tiny", "--split", "study", "--preprocess", "mean=0.4,0.5,0.6", *sets]
+    asked += ["--where", "patient <> 'none'", "--metric", "balanced_accuracy"]
     command_line = CommandLine(capsys)
     done = command_line.ok("--store", result.store, *asked)
     assert done.out.split()[-1] == result.runs[1]
