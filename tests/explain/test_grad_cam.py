@@ -23,7 +23,7 @@ from histokit.explain.explanation import Explanation
 from histokit.explain.layer_maps import MapLayer, area_of, grad_cam, shares
 from histokit.explain.pictures import as_picture, pictures_note
 from histokit.features import FeatureStore
-from histokit.figures.heat_maps import draw_heat_maps
+from histokit.figures.heat_maps import draw_heat_maps, over_image
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.plugin import Layer, Preprocess
@@ -79,6 +79,8 @@ def test_maps_are_those_of_captum(run: RunRecord, data: FeatureStore, layer: str
         half = (wanted >= wanted.max() / 2).mean() if np.ptp(wanted) else 0
         assert sample.area == pytest.approx(half, abs=0.02)
     assert not all(sample.constant for sample in found.samples)
+    blank = any(sample.constant for sample in found.samples)
+    assert any("are the same everywhere, and drawn as 0" in note for note in found.notes) == blank
 
 
 def whole_network(network: Any, tap: nn.Module) -> nn.Module:
@@ -214,7 +216,8 @@ def test_a_folder_of_maps(run: RunRecord, data: FeatureStore, tmp_path: Path) ->
         with np.load(tmp_path / "maps" / row["arrays"]) as arrays:
             for name in ("map", "heat", "image"):
                 np.testing.assert_array_equal(arrays[name], getattr(sample, name))
-        assert np.asarray(Image.open(tmp_path / "maps" / row["picture"])).shape == (16, 16, 3)
+        drawn = np.asarray(Image.open(tmp_path / "maps" / row["picture"]))
+        np.testing.assert_array_equal(drawn, over_image(sample.image, sample.heat, False))
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(run: RunRecord, data: FeatureStore) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from tiny_plugin import TinyBackbone
 
 import histokit
@@ -16,6 +17,7 @@ from histokit.classifiers.estimators import load
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.explain.explanation import Explanation
 from histokit.features import FeatureStore
+from histokit.figures.heat_maps import over_image
 from histokit.store import RunRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -223,6 +225,21 @@ def test_what_has_no_such_map_is_refused(data: FeatureStore, name: str) -> None:
         histokit.explain(data, a_run(data, **options).id)
     assert says in raised.value.message
     assert "What can be are linear classifiers (svm, logreg, fc, ridge; svr) on one layer" in raised.value.message
+
+
+def test_maps_with_signs_are_drawn_so_and_other_images_under_the_same_ids_are_told(
+    data: FeatureStore, images: Path, tmp_path: Path
+) -> None:
+    run = a_run(data)
+    found = histokit.explain(data, run.id, per_class=1, out=tmp_path / "maps")
+    for sample in found.samples:
+        drawn = Image.open(tmp_path / "maps" / sample.id.replace("/", "_"))
+        np.testing.assert_array_equal(np.asarray(drawn), over_image(sample.image, sample.heat, True))
+    assert not any("ingested again" in note for note in found.notes)
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(images / found.samples[0].id)
+    histokit.ingest(data, "folder", images, name="d", options=PATTERN)
+    notes = histokit.explain(data, run.id, per_class=1).notes
+    assert any("other images stand under the same ids" in note for note in notes)
 
 
 def test_another_layer_than_that_of_the_features(data: FeatureStore) -> None:

@@ -49,6 +49,17 @@ def test_a_file_has_the_vector_that_it_has_as_a_sample(cells, images, tmp_path):
     assert path.queries.kind == "file"
 
 
+def test_a_file_has_the_resolution_of_all_samples_and_its_vector_their_precision(store, images, tiny, tmp_path):
+    histokit.ingest(store, "folder", images, name="fine", options={"pattern": PATTERN, "mpp": "0.5"})
+    histokit.extract(store, "fine", "tiny", layers="last", preprocess={"target_mpp": 1.0}, store_dtype="float16")
+    sample = "p2/bright/1.png"
+    copy = shutil.copy(images / sample, tmp_path / "copy.png")
+    found = neighbours(store, "fine", "tiny/last", query=str(copy), k=1, metric="euclidean")
+    assert found.samples.sample_ids[found.found.places[0, 0]] == sample
+    assert found.found.distances[0, 0] == pytest.approx(0, abs=1e-6)
+    assert "the file is taken to have 0.5 µm per pixel, as all samples of fine have" in found.notes
+
+
 def test_a_file_that_samples_are_pieces_of_is_identical_to_none_of_them(store, images, tiny, tmp_path):
     table = "image,x,y,width,height\n" + "".join(f"p2/bright/1.png,{x},0,8,8\n" for x in (0, 8))
     (images / "pieces.csv").write_text(table)

@@ -62,6 +62,7 @@ def test_average_precision_by_hand(tmp_path):
     # Mean of the six, of which that of the last is 1 / 3: 4, 3, 2 come first.
     assert found.found.precision[5] == pytest.approx(1 / 3)
     assert found.scores["mean_average_precision"] == pytest.approx(found.found.precision.mean())
+    assert "(6 queries, all others)" in found.sheets()[0].title
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -183,6 +184,7 @@ def test_no_query_finds_itself_or_its_own_group(tmp_path):
     found = neighbours(store, "toy", "net/last", metric="euclidean", k=2)
     assert [ids(found, row) for row in range(5)] == [["s2", "s3"]] * 2 + [["s1", "s0"], ["s4", "s1"], ["s3", "s2"]]
     assert found.group == "slide"
+    assert "(5 queries, other slide)" in found.sheets()[0].title
     assert any("1 query has no slide" in note for note in found.notes)
     same = neighbours(store, "toy", "net/last", metric="euclidean", k=2, same_group=True)
     assert ids(same, 0) == ["s1", "s2"]

@@ -177,10 +177,15 @@ def test_names_with_numbers_stand_as_people_count(tmp_path):
 
 def test_samples_without_labels_are_of_one_kind(tmp_path):
     samples, X = make_samples(6)
-    store = make_store(tmp_path / "s", {**samples, "label": [None] * 6}, {"last": X})
-    (sheet,) = scatter(store, "toy", "net/last").sheets()
+    X[0] = np.nan
+    store = make_store(tmp_path / "s", {**samples, "label": [None] * 6}, {"one": X[:, :1], "last": X})
+    found = scatter(store, "toy", "net/last", allow_missing=True)
+    (sheet,) = found.sheets()
     assert sheet.columns[:2] == ["label", "samples"]
-    assert [row[:2] for row in sheet.rows] == [["none", 6]]
+    assert [row[:2] for row in sheet.rows] == [["none", 5]]
+    assert any("1 of 6 samples is left out" in note for note in found.notes)
+    with pytest.raises(DataError, match="more than 5 samples of 1 column"):
+        scatter(store, "toy", "net/one", allow_missing=True)
 
 
 def test_a_class_that_is_called_none_is_not_those_without_a_label(tmp_path):
