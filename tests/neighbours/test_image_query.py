@@ -10,13 +10,14 @@ from PIL import Image
 
 import histokit
 from histokit import neighbours
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.figures.contact import draw_contact
 from histokit.layout import number_text
 from histokit.neighbours.pictures import contact_sheet
 from histokit.plugin import Dataset, Sample, hookimpl
 from histokit.plugin.testing import added_plugin
 from tests.toy import make_samples, make_store
+from tests.trained_runs import a_network, a_trained_run
 
 PATTERN = "{patient}/{label}/*.png"
 
@@ -76,6 +77,18 @@ def test_another_size_or_greyscale_is_prepared_as_the_network_asks(cells, tmp_pa
     found = neighbours(cells, "cells", "tiny/last", query=tmp_path / "grey.png", k=3)
     assert found.queries.pixels.shape == (40, 23, 3)
     assert np.isfinite(found.found.distances).all()
+
+
+def test_a_network_that_knows_samples_is_told_and_refused_where_it_knows_queries_of_a_fold(cells):
+    network, described = a_network()
+    ids = cells.samples("cells", ["id"]).column("id").to_pylist()
+    run = a_trained_run(cells, "cells", {"final": (network, described, ids[:4])})
+    histokit.extract(cells, "cells", f"run:{run.id}", layers="last")
+    found = neighbours(cells, "cells", f"run:{run.id}/last", k=2)
+    told = f"4 of 24 samples were in the training of the network run:{run.id}: their scores"
+    assert [note.startswith(told) for note in found.notes].count(True) == 1
+    with pytest.raises(LeakageError, match="has seen 4 of the 6 test samples"):
+        neighbours(cells, "cells", f"run:{run.id}/last", k=2, split="leave-one-group-out")
 
 
 def test_files_that_cannot_be_queries_are_told(cells, tmp_path, images):
