@@ -266,6 +266,7 @@ def test_the_content_of_a_unit_is_that_of_its_samples(one: FeatureSet) -> None:
     by_id = dict(zip(shuffled.sample_ids, shuffled.content, strict=True))
     assert dict(zip(first.sample_ids, first.content, strict=True)) == by_id
     assert one.take([0, 1, 2]).aggregate("slide").content[0] != first.content[0]
+    assert one.take([0, 3, 3]).aggregate("slide").content != one.take([0, 3]).aggregate("slide").content
 
 
 def test_mixed_labels_in_a_unit_are_an_error(one: FeatureSet) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 
@@ -101,6 +103,20 @@ def test_only_controls_of_the_plate_are_looked_at(tmp_path):
         same = (plate == 0) & (np.arange(40) < 35)
         assert_allclose(first[same], second[same], rtol=1e-6)
         assert not np.allclose(first[plate == 1][5:10], second[plate == 1][5:10])
+
+
+def test_what_normalised_is_another_one_where_the_image_of_a_control_is(tmp_path):
+    store, *_ = make(tmp_path)
+    features = store.features("toy", "net/last")
+
+    def digest(changed=None):
+        content = [bytes(16) if i == changed else each for i, each in enumerate(features.content)]
+        place = features.samples.column_names.index("content")
+        samples = features.samples.set_column(place, "content", pa.array(content, pa.binary(16)))
+        return replace(features, samples=samples).normalise("standardise", DMSO).steps[-1]["digest"]
+
+    # The first thirty are controls.
+    assert digest(29) != digest() == digest(30)
 
 
 def test_columns_without_spread_are_zero_and_told(tmp_path):
