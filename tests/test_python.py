@@ -95,6 +95,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("kind", [str, Path, histokit.open_store], ids=["str", "Path", "store"])
 def test_a_path_is_taken_in_place_of_a_store(folder: Path, kind: type, tmp_path: Path) -> None:
     store = kind(folder)
@@ -172,6 +173,7 @@ def test_errors_print_their_next_step(folder: Path, tmp_path: Path) -> None:
     assert caught.value.next.endswith(f"histokit ingest folder '{images}' --name NAME")
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_objects_are_shown_in_a_line(folder: Path) -> None:
     store = histokit.open_store(folder)
     features = store.features("toy", "net/last")

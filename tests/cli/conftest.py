@@ -12,6 +12,11 @@ from tests.cli.command_line import CommandLine
 PATTERN = "pattern={patient}/{label}/*.png"
 
 
+@pytest.fixture(autouse=True)
+def elimination(few_trees: None) -> None:
+    """Whatever is eliminated by a command is so by few trees: which columns are kept is tested elsewhere."""
+
+
 @pytest.fixture
 def histokit(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """The command line, on an empty store."""

@@ -58,13 +58,13 @@ split = "two"
 """
 
 
-def test_listing_planning_and_a_cached_extract_import_no_network_and_no_classifier(tmp_path):
+def test_listing_planning_and_a_cached_extract_import_no_network_and_no_classifier(tmp_path, histokit):
     store = {"HISTOKIT_STORE": str(tmp_path / "store")}
     # texture needs no weights, and so no file and no download.
     extract = ["extract", "drawn", "--backbone", "texture", "--layers", "stain"]
     ingest = ["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=2"]
     for command in (ingest, extract, ["split", "drawn", "--name", "two", "--folds", "2"]):
-        assert run_process(*command, environment=store).returncode == 0
+        histokit.ok(*command)
     whats = ("datasets", "splits", "features", "selections", "runs", "backbones", "classifiers", "plugins")
     more = ["layers resnet50", "layers texture", "layers virchow2", "problems drawn", "samples drawn"]
     (tmp_path / "study.toml").write_text(STUDY)

@@ -19,6 +19,8 @@ from histokit.train.train import train
 from histokit.train.train_options import TrainOptions
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 #: What is no option: on what, and how the call itself goes.
 BESIDE = {"store", "dataset", "features", "runs", "force", "progress"}
 #: What a record keeps beside the options: what follows from them and the data.

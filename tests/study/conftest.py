@@ -12,6 +12,11 @@ from tests.durability.forks import TwoNetworks
 from tests.study.small_study import write_study
 
 
+@pytest.fixture(autouse=True)
+def elimination(few_trees: None) -> None:
+    """Whatever is eliminated by a study is so by few trees: which columns are kept is tested elsewhere."""
+
+
 @pytest.fixture
 def two_networks() -> Iterator[None]:
     """The backbones ``tiny`` and ``small``, installed."""

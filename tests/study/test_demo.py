@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,30 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from histokit.features import FeatureStore
 from histokit.study import demo as module
 from histokit.study.demo import demo
 from histokit.study.doctor import examine
 from tests.cli.command_line import CommandLine
 
 
-def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Begun(Exception):  # noqa: N818 it is no error
+    """The demo began, with some store."""
+
+
+def test_the_demo_ends_with_a_table_and_a_figure_in_the_store_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(module, "OPTIONS", {"slides": "6", "per_slide": "12", "size": "32"})
     monkeypatch.setattr(module, "_FOLDS", 2)
-    said: list[str] = []
-    result = demo(tmp_path, say=said.append)
-    assert [text.split(":")[0] for text in said] == ["ingest", "extract", "train", "train", "select", "evaluate"]
-    assert [(row["features"], row["folds"]) for row in result.rows] == [
+    monkeypatch.setattr(module, "_BOOTSTRAP", 100)
+    out, named = tmp_path / "new" / "out", tmp_path / "named"
+    histokit = CommandLine(capsys)
+    result = histokit.ok("demo", "--out", out, "--store", named, "--json")
+    steps = re.findall("^(ingest|extract|train|select|evaluate): ", result.err, re.MULTILINE)
+    assert steps == ["ingest", "extract", "train", "train", "select", "evaluate"]
+    rows = result.document["rows"]
+    assert [(row["features"], row["folds"]) for row in rows] == [
         ("texture/stain", "slide-wise"),
         ("texture/lbp", "slide-wise"),
         ("texture/glcm", "slide-wise"),
@@ -29,22 +41,23 @@ def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: py
         ("texture/joined", "random"),
         ("texture/joined, selected", "slide-wise"),
     ]
-    assert all(0.3 < row["accuracy"] <= 1 for row in result.rows)
-    assert result.rows[-1]["columns"] < result.rows[3]["columns"] == 210
-    assert result.figure.read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_demo_goes_into_the_store_that_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(module, "OPTIONS", {"slides": "4", "per_slide": "9", "size": "32"})
-    monkeypatch.setattr(module, "_FOLDS", 2)
-    out, named = tmp_path / "new" / "out", tmp_path / "named"
-    histokit = CommandLine(capsys)
-    result = histokit.ok("demo", "--out", out, "--store", named, "--json")
+    assert all(0.3 < row["accuracy"] <= 1 for row in rows)
+    assert rows[-1]["columns"] < rows[3]["columns"] == 210
     assert result.document["store"] == str(named)
+    assert result.document["figure"] == str(out / "demo.png")
     assert [path.name for path in out.iterdir()] == ["demo.png"]
+    assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert histokit.ok("list", "datasets", "--store", named).out.count("drawn-tissue") == 1
+
+
+def test_the_demo_has_its_store_beside_its_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ingest(store: FeatureStore, *_: Any, **__: Any) -> None:
+        raise Begun(store.uri)
+
+    monkeypatch.setattr(module, "ingest", ingest)
+    with pytest.raises(Begun) as begun:
+        demo(tmp_path)
+    assert begun.value.args == (tmp_path / "store",)
 
 
 def test_the_demo_tells_where_its_folder_cannot_be_made(

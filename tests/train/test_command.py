@@ -8,6 +8,8 @@ from histokit import cli
 from histokit.train.question import identify
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 SMALL = ["--grid", "C=0.01,1", "--inner-folds", "2"]
 
 

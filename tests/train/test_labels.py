@@ -137,6 +137,7 @@ def test_classes_of_more_than_half_as_many_as_samples_are_classes(many_classes, 
     assert len(run.classes) == 38
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_columns_are_selected_by_as_many_classes(many_classes):
     selection = histokit.select(many_classes, "toy", "net/last", split="holdout", inner_folds=2, step=0.5)
     assert selection.kept["columns"]

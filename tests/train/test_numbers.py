@@ -15,6 +15,8 @@ from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
 from tests.toy import make_samples, make_store
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def make(folder, n=60, slides=6, seed=0, name="toy", layers=None, **columns):
     """A store whose samples have an ``age`` that two columns tell, and slides that shift it."""
