@@ -15,8 +15,6 @@ from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
 from tests.toy import make_samples, make_store
 
-pytestmark = pytest.mark.usefixtures("few_trees")
-
 
 def make(folder, n=60, slides=6, seed=0, name="toy", layers=None, **columns):
     """A store whose samples have an ``age`` that two columns tell, and slides that shift it."""
@@ -64,6 +62,7 @@ def test_a_grid_is_searched_by_the_error_where_it_is_lowest(toy):
         assert part["tuning"]["score"] == table[1.0]
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_the_units_of_the_target_decide_nothing(tmp_path):
     # A picomole in moles: as small as what two means that are equal may differ by.
     found = []
