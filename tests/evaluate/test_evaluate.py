@@ -322,6 +322,9 @@ def test_labels_that_the_model_does_not_know_at_all(empty):
     rows = [(0, "1", "zebra", -1.0, "P"), (0, "2", "okapi", 1.0, "P")]
     with pytest.raises(DataError, match="predicts a, b; the labels of 'toy' are okapi, zebra"):
         evaluate(empty, save_run(empty, rows))
+    # Where runs are listed it has no score, which is not one of 0.
+    (listed,) = pooled_scores(empty, empty.runs(), pytest.fail).values()
+    assert listed == ("accuracy", None)
 
 
 def test_a_sample_without_a_label_is_not_listed_as_wrong(tmp_path):
