@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from histokit import cli
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, StoreError, UnreachableError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, RunRecord, Split, Store
@@ -160,10 +160,10 @@ def test_a_store_without_permission_is_named(store: FeatureStore, monkeypatch: p
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "listdir", closed)
-    with pytest.raises(StoreError, match=r"cannot be opened: Permission denied: .*store") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot be opened: Permission denied: .*store") as caught:
         store.datasets()
     assert "--store" in caught.value.next
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(UnreachableError, match="cannot be opened"):
         store.feature_tables()
 
 
