@@ -10,21 +10,23 @@ from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
 
-_THEN = "then run the same command again."
+#: How advice ends.
+AGAIN = "then run the same command again."
 _SHORTER = "Give a shorter path, or mend its links."
 
 #: What only a path that was given, the disk, or the machine can be the reason of, and what to do about it.
 _BY_NUMBER = {
     errno.ENAMETOOLONG: _SHORTER,
     errno.ELOOP: _SHORTER,
-    errno.ENOSPC: f"Free some space, {_THEN}",
-    errno.EDQUOT: f"Free some space of what you may use of this disk, {_THEN}",
-    errno.EROFS: f"Nothing can be written to this disk: name another place, or mount it for writing, {_THEN}",
-    errno.EMFILE: f"Allow more open files with: ulimit -n 1024; or ask for fewer --workers; {_THEN}",
-    errno.ENFILE: f"Close other programs, for the whole machine has too many open files; {_THEN}",
+    errno.ENOSPC: f"Free some space, {AGAIN}",
+    errno.EDQUOT: f"Free some space of what you may use of this disk, {AGAIN}",
+    errno.EFBIG: f"Allow larger files with: ulimit -f unlimited; or name another disk; {AGAIN}",
+    errno.EROFS: f"Nothing can be written to this disk: name another place, or mount it for writing, {AGAIN}",
+    errno.EMFILE: f"Allow more open files with: ulimit -n 1024; or ask for fewer --workers; {AGAIN}",
+    errno.ENFILE: f"Close other programs, for the whole machine has too many open files; {AGAIN}",
 }
 #: What may have other reasons, unless it is known that something was to be written.
-_DENIED = dict.fromkeys((errno.EACCES, errno.EPERM), f"Mend the permissions, {_THEN}")
+_DENIED = dict.fromkeys((errno.EACCES, errno.EPERM), f"Mend the permissions, {AGAIN}")
 
 #: What keeps a file from being read for now, or for this user: nothing is wrong with the file.
 _OUT_OF_REACH = {
@@ -203,14 +205,14 @@ def out_of_reach(error: BaseException, what: str) -> HistokitError | None:
     number = number_of(error)
     if number not in _OUT_OF_REACH:
         return None
-    advice = _DENIED.get(number, f"Wait until its disk can be read again, {_THEN}")
+    advice = _DENIED.get(number, f"Wait until its disk can be read again, {AGAIN}")
     return UnreachableError(f"{what} cannot be read: {os.strerror(number)}.", next=advice)
 
 
 def advice_on_writing(error: BaseException) -> str:
     """Return what to do where something could not be written, by what the system refused."""
     number = number_of(error) or 0
-    return (_BY_NUMBER | _DENIED).get(number, f"Check the disk and the permissions, {_THEN}")
+    return (_BY_NUMBER | _DENIED).get(number, f"Check the disk and the permissions, {AGAIN}")
 
 
 def advice_on_store(error: BaseException) -> str:

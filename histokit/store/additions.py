@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -14,6 +14,9 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+
+from histokit.errors import AGAIN, StoreError
+from histokit.store.commits import Known
 
 #: What folders begin with in which a table is just being made, or dropped.
 MAKING = "making-"
@@ -88,6 +91,64 @@ def making_way(path: Path) -> Iterator[None]:
             aside.parent.rmdir()
 
 
+def undo_cut_write(path: Path, known: Known | None) -> None:
+    """Bring the version before the newest of a table back where a file of the newest ended short.
+
+    Lance commits a version although the system refused the last bytes of a file of it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table.
+    known : Known, optional
+        What it was before the write; what was damaged before stays as it is.
+
+    Raises
+    ------
+    StoreError
+        If a file ended short.
+    """
+    import lance
+
+    if not path.is_dir():
+        return
+    table = lance.dataset(str(path))
+    cut = _cut_files(table.uri, _files(table))
+    if not cut or (known is not None and table.version == known.version):
+        return
+    if table.version == 1:
+        drop_table(path)
+    else:
+        before = table.checkout_version(table.version - 1)
+        if not cut - _cut_files(before.uri, _files(before)):
+            return
+        before.restore()
+    raise _cut_short(path)
+
+
+def _files(table: Any) -> list[Any]:
+    return [file for fragment in table.get_fragments() for file in fragment.data_files()]
+
+
+def _cut_files(uri: str, files: Iterable[Any]) -> set[Path]:
+    """Return which data files of a table are shorter than what was written to them."""
+    found = set()
+    for file in files:
+        path = Path(uri) / "data" / file.path
+        # One that is gone is told by whoever reads it.
+        with suppress(OSError):
+            if path.stat().st_size < (file.file_size_bytes or 0):
+                found.add(path)
+    return found
+
+
+def _cut_short(path: Path) -> StoreError:
+    return StoreError(
+        f"The table {path.stem!r} of the store {path.parent} cannot be written: a file of it was cut short.",
+        next=f"Look for room on the disk, a quota, and a limit of files (ulimit -f), {AGAIN}",
+    )
+
+
 def _moved(folder: Path, place: Path) -> bool:
     """Move a folder, or return that the place is taken."""
     try:
@@ -126,6 +187,10 @@ def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
 
     storage = version.data_storage_version
     fragments = write_fragments(rows, version, schema=version.schema, data_storage_version=storage)
+    if cut := _cut_files(version.uri, [file for fragment in fragments for file in fragment.files]):
+        for path in cut:
+            path.unlink(missing_ok=True)
+        raise _cut_short(Path(version.uri))
     oldest = min(version.fragment_ids(), default=None)
     operation = LanceOperation.Merge(fragments, version.lance_schema)
     if oldest is not None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
-from histokit.store.additions import add_on, drop_table, make_table, making_way
+from histokit.store.additions import add_on, drop_table, make_table, making_way, undo_cut_write
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
@@ -104,10 +104,10 @@ class Database(Tables):
         self._make_folder()
         with self.commits.alone():
             yield
-            for name in names:
-                if not name.startswith(FEATURES):
-                    with self._writing(name):
-                        self.commits.note(name, self._now(name))
+            for name in (name for name in names if not name.startswith(FEATURES)):
+                with self._writing(name):
+                    undo_cut_write(self._path(name), self.commits.known().get(name))
+                    self.commits.note(name, self._now(name))
 
     def accept(self) -> None:
         """Take the tables as they are from now on, whatever was known of them; only while nobody else writes."""

@@ -20,6 +20,7 @@ from histokit import cli
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.store.commits import LEDGER
+from histokit.store.database import Database
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.repair import repair
 from histokit.store.unfinished import Unfinished
@@ -262,3 +263,37 @@ def test_too_many_open_files_are_no_damage(store: FeatureStore, monkeypatch: pyt
         with pytest.raises(UsageError, match=r"'problems' .* cannot be read: too many files are open") as caught:
             look()
         assert "ulimit -n 1024" in caught.value.next
+
+
+@pytest.mark.parametrize("way", ["append", "overwrite", "replace", "add_on", "new"])
+def test_a_file_that_ends_short_is_no_write(tmp_path: Path, way: str) -> None:
+    """Lance commits a version although the system took no more than the first bytes of a file."""
+    rows = pa.table({"id": [f"s{i}" for i in range(8)], "scores": [[float(i)] * 3 for i in range(8)]})
+    rows = rows.append_column("levels", pa.array([[{"level": "slide", "value": str(i)}] for i in range(8)]))
+    database = Database(tmp_path)
+    name = "features.x" if way == "add_on" else "predictions"
+    if way != "new":
+        database.create(name, rows.schema)
+        database.append(name, rows.slice(0, 1))
+    ways = {
+        "append": lambda: database.append(name, rows),
+        "overwrite": lambda: database.overwrite(name, rows),
+        "replace": lambda: database.replace(name, rows, "id"),
+        "add_on": lambda: database.add_on(name, database.to_add(name), rows),
+        "new": lambda: database.overwrite(name, rows),
+    }
+    told = set()
+    for limit in range(512, 8192, 256):
+        before = database.read(name) if database.exists(name) else None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        try:
+            ways[way]()
+            break
+        except StoreError as error:
+            told.add(error.message.partition(" cannot be written: ")[2])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+        again = Database(tmp_path)
+        assert (again.read(name) if again.exists(name) else None) == before
+    assert len(Database(tmp_path).read(name)) >= 8
+    assert "a file of it was cut short." in told
