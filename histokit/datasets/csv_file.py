@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +18,10 @@ from histokit.plugin.signatures import refuse_stand_in
 
 _SEPARATORS = (",", ";", "\t")
 _BEGINNING = 1 << 16
+#: What Arrow says of a row that is longer than a block, and of such a header.
+_LONGER = re.compile("straddl|Empty CSV file or block")
+_BLOCKS = (1 << 20, 1 << 24, 1 << 28, (1 << 31) - 1)
+_Read = TypeVar("_Read")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods", ".numbers")
 _SAVING = "Open it and save the sheet that is meant as CSV in UTF-8 (in Excel 'CSV UTF-8'), then give that file."
@@ -57,8 +62,8 @@ def read_csv(path: Path) -> pa.Table:
 
     encoding, parse = _check_text(path)
 
-    def read(threads: bool) -> pa.Table:
-        options = csv.ReadOptions(use_threads=threads, encoding=encoding)
+    def read_in(size: int, threads: bool) -> pa.Table:
+        options = csv.ReadOptions(use_threads=threads, encoding=encoding, block_size=size)
         convert = csv.ConvertOptions(
             column_types=dict.fromkeys(_names(path, parse, options), pa.string()),
             null_values=list(MISSING),
@@ -66,6 +71,9 @@ def read_csv(path: Path) -> pa.Table:
             quoted_strings_can_be_null=False,
         )
         return csv.read_csv(path, read_options=options, parse_options=parse, convert_options=convert)
+
+    def read(threads: bool) -> pa.Table:
+        return _in_blocks(lambda size: read_in(size, threads))
 
     try:
         try:
@@ -106,9 +114,21 @@ def header(path: Path) -> list[str]:
     encoding, parse = _check_text(path)
     try:
         # One thread knows the number of a row that is wrong.
-        return _names(path, parse, csv.ReadOptions(use_threads=False, encoding=encoding))
+        options = {"use_threads": False, "encoding": encoding}
+        return _in_blocks(lambda size: _names(path, parse, csv.ReadOptions(block_size=size, **options)))
     except (pa.ArrowException, UnicodeError, OSError) as error:
         raise _unreadable(path, error, encoding) from error
+
+
+def _in_blocks(read: Callable[[int], _Read]) -> _Read:
+    """Read in blocks of a megabyte, or of more where a row or the header is longer, which Arrow refuses."""
+    for size in _BLOCKS:
+        try:
+            return read(size)
+        except pa.ArrowInvalid as error:
+            if not _LONGER.search(str(error)) or size == _BLOCKS[-1]:
+                raise
+    raise AssertionError
 
 
 def _names(path: Path, parse: Any, options: Any) -> list[str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from histokit.datasets import csv_file
 from histokit.datasets.alike import alike_notes
 from histokit.datasets.tables import TidyTable, find_table, read_table, stored_name
 from histokit.errors import DataError, UsageError
@@ -384,3 +385,15 @@ def test_a_name_that_is_no_number_among_numbers_is_said(name: str) -> None:
 def test_classes_may_be_called_as_groups_are_not() -> None:
     assert alike_notes("class", ["+", "-", "none", "unknown"], unit=False) == []
     assert "is called '?' (1)" in alike_notes("class", ["a", "?"], unit=False)[0]
+
+
+@pytest.mark.parametrize("text", ["id,{}\na,1\nb,2\n", "id,x\na,{}\nb,2\n"], ids=["header", "cell"])
+def test_lines_of_megabytes(tmp_path: Path, text: str) -> None:
+    long = "z" * 3_500_000
+    path = tmp_path / "wide.csv"
+    path.write_text(text.format(long))
+    names = ["id", long if text.startswith("id,{") else "x"]
+    assert csv_file.header(path) == names
+    table = csv_file.read_csv(path)
+    assert table.column_names == names
+    assert table.column(1).to_pylist() in (["1", "2"], [long, "2"])
