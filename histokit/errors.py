@@ -235,8 +235,8 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
-#: How many words are proposed at most.
-_CLOSE = 3
+#: How many words are proposed at most, and how alike two are of which one is the other mistyped.
+_CLOSE, _MISTYPED = 3, 0.8
 
 
 def one_line(text: str) -> str:
@@ -255,7 +255,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:
-    """Return up to three words that are one but for what stands before or after ``_``, or nearly so."""
+    """Return up to three words: mistyped ones, those that are it but for what stands beside ``_``, then others."""
     # One number is no other one mistyped.
     if name.isdigit():
         return []
@@ -263,7 +263,9 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
     shorter = [word for word in known if name.endswith(f"_{word}") or name.startswith(f"{word}_")]
     # A piece that many words share says none of them.
     pieces = [word for words in (longer, shorter) if len(words) <= _CLOSE for word in words if not word.isdigit()]
-    return list(dict.fromkeys([*pieces, *get_close_matches(name, known, n=_CLOSE, cutoff=0.6)]))[:_CLOSE]
+    alike = get_close_matches(name, known, n=_CLOSE, cutoff=0.6)
+    mistyped = get_close_matches(name, alike, n=_CLOSE, cutoff=_MISTYPED)
+    return list(dict.fromkeys([*mistyped, *pieces, *alike]))[:_CLOSE]
 
 
 def shortened(text: str, limit: int = 80) -> str:

@@ -25,6 +25,9 @@ PROFILER = ["Metadata_Plate", "Metadata_Well", "Cells_AreaShape_Area", "Cells_Ar
         ("1", ["a_1", "b_2"], ""),
         ("a_1", ["1", "b"], ""),
         ("Metadata_Well", PROFILER, "'Metadata_Well'"),
+        # What is mistyped by a letter stands before what it is a piece of.
+        ("slide_ids", ["slide", "slide_id"], "'slide_id' or 'slide'"),
+        ("label", ["labels", "label_column"], "'labels' or 'label_column'"),
     ],
 )
 def test_names_are_proposed_by_what_stands_beside_an_underscore(name: str, known: list[str], proposed: str) -> None:

@@ -669,6 +669,24 @@ def test_packages_that_read_a_compression_are_told(tmp_path: Path, monkeypatch: 
         read(tmp_path, size=64)
 
 
+def test_a_codec_that_refuses_nothing_in_its_own_way_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    write_subifds(tmp_path / "a.tif", PIXELS, compression="zstd")
+
+    class NoFrameError(Exception):
+        """As that of Python 3.14, which is none that others have."""
+
+    def own(data: bytes, **options: object) -> bytes:
+        if not data:
+            raise NoFrameError
+        return imagecodecs.zstd_decode(data, **options)
+
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {50000: own, 34926: own})
+    samples, dataset = read(tmp_path, size=64, min_tissue=0.95)
+    assert samples
+    assert all(np.array_equal(dataset.read(sample), cut(sample.box)) for sample in samples)
+
+
 def test_grey_inverted_and_absent_tiles(tmp_path: Path) -> None:
     grey = PIXELS[..., 1].copy()
     tifffile.imwrite(tmp_path / "a.tif", grey, tile=(64, 64), photometric="miniswhite")

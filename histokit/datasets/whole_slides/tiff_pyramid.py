@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,12 +223,20 @@ def _require_codec(path: Path, page: Any) -> None:
         if page.compression != 1:
             codec = tifffile.TIFF.DECOMPRESSORS[page.compression]
             if page.compression in _ZSTANDARD:
-                # It is there, and looks for what it needs when it is called.
-                with suppress(ValueError, RuntimeError, TypeError):
-                    codec(b"")
+                _look_for_needs(codec)
     except (KeyError, ImportError):
         raise UsageError(
             f"{path.name} is compressed by {getattr(page.compression, 'name', page.compression)}, "
             "which needs the package imagecodecs.",
             next="Install it with: pip install 'histokit[codecs]'",
         ) from None
+
+
+def _look_for_needs(codec: Callable[[bytes], Any]) -> None:
+    """Raise an `ImportError` where a codec lacks what it looks for only when it is called."""
+    try:
+        codec(b"")
+    except ImportError:
+        raise
+    except Exception:  # That there is nothing to decode, each package says in its own way.
+        return
