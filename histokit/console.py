@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from histokit import bars, interruption
-from histokit.errors import StoreError, counted, some
+from histokit.errors import HistokitError, StoreError, counted, some
 from histokit.layout import Pieces, Sheet, fits, table_lines, wrapped
 from histokit.streams import is_screen, printable, width, write
 
@@ -115,9 +115,9 @@ class Listing:
     """
 
     def __init__(self) -> None:
-        self.lost: dict[str, StoreError] = {}
+        self.lost: dict[str, HistokitError] = {}
 
-    def miss(self, error: StoreError) -> None:
+    def miss(self, error: HistokitError) -> None:
         """Take note of what cannot be read; the rest is listed all the same."""
         self.lost.setdefault(error.message, error)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.errors import StoreError
+from histokit.errors import HistokitError, StoreError, UnreachableError
 from histokit.evaluate.frame import codes, score_matrix
 from histokit.protocol.metrics import AREA, count_metrics
 from histokit.protocol.number_metrics import NumberScorer
@@ -34,7 +34,7 @@ def _target(run: RunRecord) -> Target:
 
 
 def pooled_scores(
-    store: Store, runs: Sequence[RunRecord], miss: Callable[[StoreError], None]
+    store: Store, runs: Sequence[RunRecord], miss: Callable[[HistokitError], None]
 ) -> dict[str, tuple[str, float | None]]:
     """Return the score of each run over all its predictions, by the metric of its dataset.
 
@@ -52,7 +52,7 @@ def pooled_scores(
     """
     try:
         metrics = usual_metrics(store, runs)
-    except StoreError as error:
+    except (StoreError, UnreachableError) as error:
         miss(error)
         return {run.id: (run.metric, None) for run in runs}
     scores: dict[str, tuple[str, float | None]] = {}
@@ -60,14 +60,18 @@ def pooled_scores(
     for run in runs:
         columns = [field.name for field in VALUE_FIELDS] if run.numbers else ["true", "predicted"]
         kinds.setdefault(("run", *columns, *["scores"] * (metrics[run.id] == AREA)), []).append(run)
-    for names, alike in kinds.items():
-        for run, rows in store.predictions_one_by_one(alike, list(names)):
-            scores[run.id] = metrics[run.id], None
-            if isinstance(rows, StoreError):
-                miss(rows)
-            else:
-                scores[run.id] = metrics[run.id], _score(run, rows, metrics[run.id])
-    return scores
+    try:
+        for names, alike in kinds.items():
+            for run, rows in store.predictions_one_by_one(alike, list(names)):
+                scores[run.id] = metrics[run.id], None
+                if isinstance(rows, StoreError):
+                    miss(rows)
+                else:
+                    scores[run.id] = metrics[run.id], _score(run, rows, metrics[run.id])
+    except UnreachableError as error:
+        # Those of all runs are in one table.
+        miss(error)
+    return {run.id: (metrics[run.id], None) for run in runs} | scores
 
 
 def _score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
-from histokit.errors import StoreError, advice_on_store, out_of_reach
+from histokit.errors import HistokitError, StoreError, advice_on_store, out_of_reach
 from histokit.files import PathLock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
@@ -135,7 +135,9 @@ class Commits:
         path = self.folder / LEDGER
         try:
             status = path.stat()
-        except OSError:
+        except OSError as error:
+            if unreached := _out_of_reach(path, error):
+                raise unreached from error
             return _Ledger({}, {})
         if not self.trusted:
             return _Ledger({}, {})
@@ -211,6 +213,10 @@ def _unsealed(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     return tables
 
 
+def _out_of_reach(path: Path, error: BaseException) -> HistokitError | None:
+    return out_of_reach(error, f"The list of tables {path}")
+
+
 def _read(path: Path) -> _Ledger:
     try:
         document = json.loads(path.read_bytes())
@@ -222,7 +228,7 @@ def _read(path: Path) -> _Ledger:
         made = _unsealed(document["features"]) if "features" in document else {}
         return _Ledger(tables, {name: Made(*map(str, entry)) for name, entry in made.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if unreached := out_of_reach(error, f"The list of tables {path}"):
+        if unreached := _out_of_reach(path, error):
             raise unreached from error
         raise StoreError(
             f"The list of tables {path} is damaged: {error}.",

@@ -295,7 +295,7 @@ class Database(Tables):
 
         Returns whether that was done. Where it cannot be, reading is slower, and whoever reads tells of damage.
         """
-        with suppress(StoreError, *READ_ERRORS):
+        with suppress(HistokitError, *READ_ERRORS):
             table = self._open(name)
             without = all_but_small(table)
             return without is not None and self._merge(name, table, without)

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from histokit.errors import StoreError
+from histokit.errors import HistokitError, StoreError, UnreachableError
 from histokit.layout import prose
 from histokit.store.fold_sets import SET_COLUMNS, class_counts, fold_sets, set_rows
+from histokit.store.split_records import Split
 from histokit.store.store import Store
 from histokit.store.tables import again_or_without
 from histokit.store.vectors import list_tables
 
 #: Called with what cannot be read.
-Miss = Callable[[StoreError], None]
+Miss = Callable[[HistokitError], None]
 
 
 class ListedRecords(NamedTuple):
@@ -45,16 +46,24 @@ def _group_count(store: Store, dataset: str, group: str | None, miss: Miss) -> i
         return None
     try:
         return len(store.samples(dataset, [group]).column(group).unique())
-    except StoreError as error:
+    except (StoreError, UnreachableError) as error:
         miss(error)
         return None
+
+
+def _splits(store: Store, dataset: str, miss: Miss) -> list[Split]:
+    try:
+        return store.splits(dataset, unreadable=miss)
+    except UnreachableError as error:
+        miss(error)
+        return []
 
 
 def listed_splits(store: Store, datasets: Iterable[str], folds: bool, miss: Miss) -> ListedRecords:
     """Return the splits of datasets, or what each of their folds trains and tests on."""
     documents, rows = [], []
     for name in datasets:
-        for split in store.splits(name, unreadable=miss):
+        for split in _splits(store, name, miss):
             sets = {"sets": fold_sets(split, store)} if folds else {}
             documents.append({**split.header(), "folds": split.fold_count, **sets})
             rows.append([name, split.name, split.source, split.fold_count, split.group, split.seed, prose(split.leaks)])

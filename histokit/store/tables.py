@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,6 @@ PANICS = ("PanicException", "RustPanic")
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
-
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _Read = TypeVar("_Read")
@@ -99,9 +98,9 @@ class Tables:
         return False
 
     def _is_there(self, name: str) -> bool:
-        versions = self._path(name) / "_versions"
-        with self._permitted():
-            return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
+        with self._permitted(), suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            return any(version.endswith(".manifest") for version in os.listdir(self._path(name) / "_versions"))
+        return False
 
     @contextmanager
     def _permitted(self) -> Iterator[None]:
@@ -112,6 +111,10 @@ class Tables:
                 f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
                 next="Mend its permissions, or name another store with --store.",
             ) from error
+        except OSError as error:
+            if unreached := out_of_reach(error, f"The store {self.uri}"):
+                raise unreached from error
+            raise
 
     def unchanged(self, name: str, part: str | None, read: Callable[[], _Read]) -> _Read:
         """Return what was read of a table before, or read it where that is not so or the table was written to since.
@@ -186,11 +189,11 @@ class Tables:
     ) -> Iterator[pa.RecordBatch]:
         """Stream rows of a table, all or those of a filter, in batches of some megabytes, however wide they are."""
         table = self._open(name)
-        files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
-        size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
-        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
         ahead = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 4 * _SCAN_BYTES}
         with self.reading(name):
+            files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
+            size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
+            rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
             yield from table.to_batches(columns=columns, filter=where, batch_size=rows, scan_in_order=True, **ahead)
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.errors import HistokitError, StoreError, UnreachableError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
 from histokit.store.change_digests import sealed, unsealed
 from histokit.store.database import PRIMARY_KEY, Database
@@ -110,7 +110,7 @@ class FeatureTable:
 
 
 def list_tables(
-    database: Database, dataset: str | None = None, unreadable: Callable[[StoreError], None] | None = None
+    database: Database, dataset: str | None = None, unreadable: Callable[[HistokitError], None] | None = None
 ) -> list[FeatureTable]:
     """Return the feature tables of a dataset, or of all, in depth order for each backbone.
 
@@ -121,7 +121,7 @@ def list_tables(
     for name in database.names(prefix):
         try:
             tables.append(read_header(database, name))
-        except StoreError as error:
+        except (StoreError, UnreachableError) as error:
             if unreadable is None:
                 raise
             unreadable(error)

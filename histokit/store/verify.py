@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, out_of_reach
 from histokit.plugin.digests import digest_bytes
 from histokit.store.commits import Known, NewerFormatError
 from histokit.store.database import FEATURES, FORMAT_KEY, lance_reason
@@ -154,6 +154,8 @@ class _Verifier:
         except StoreError as error:
             self._unreadable(name, error)
         except READ_ERRORS as error:
+            if unreached := out_of_reach(error, f"The table {name!r} of the store {self.store.uri}"):
+                raise unreached from error
             # Values that no version of histokit writes, such as a key that is no text.
             what = f"what it holds cannot be understood: {type(error).__name__} {lance_reason(error)}"
             self._unreadable(name, StoreError(what, next=RESTORE))

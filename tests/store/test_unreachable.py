@@ -11,14 +11,16 @@ import lance
 import pyarrow as pa
 import pytest
 
-from histokit.errors import ExitCode, HistokitError
+from histokit.errors import ExitCode, HistokitError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin import digests
 from histokit.store.additions import DAMAGED
 from histokit.store.commits import LEDGER
 from histokit.store.networks import Networks
 from histokit.store.repair import repair
+from histokit.store.split_records import Split, split_rows
 from histokit.store.verify import verify
+from tests.cli.command_line import CommandLine
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store
 
@@ -101,3 +103,83 @@ def test_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("histokit.store.networks.digest_file", refused)
     with pytest.raises(HistokitError, match=r"0\.0\.safetensors cannot be read: Permission denied"):
         Networks(tmp_path).damage(entry)
+
+
+def test_what_is_no_damage_while_rows_are_looked_at(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no room for a copy of what was read."""
+
+    def refused(*_: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr("histokit.store.feature_checks.as_matrix", refused)
+    check_nothing_is_done(toy, "this machine has too little memory", 2)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES])
+def test_the_state_of_the_list_of_tables(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What is not seen of the list would be written over by the next write."""
+    before = (toy.uri / LEDGER).read_bytes()
+    stat = Path.stat
+
+    def refused(path: Path, **how: Any) -> os.stat_result:
+        if path.name == LEDGER:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refused)
+        again = FeatureStore(toy.uri)
+        check_nothing_is_done(again, os.strerror(number), 5)
+        with pytest.raises(HistokitError, match=os.strerror(number)):
+            again.save_run(*a_run("bbbb1234"), b"model")
+    assert (toy.uri / LEDGER).read_bytes() == before
+
+
+def test_the_folder_of_a_table(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.listdir
+
+    def refused(path: Any = ".") -> list[str]:
+        if "predictions.lance" in str(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    check_nothing_is_done(toy, os.strerror(errno.ESTALE), 5)
+
+
+LISTS = {
+    "features": ("features.toy.net_first", "net/last"),
+    "splits": ("splits.toy", "other"),
+    "datasets": ("samples.toy", "other"),
+    "runs": ("predictions", "abcd1234"),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_show_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    table, rest = LISTS[what]
+    samples, X = make_samples()
+    store = make_store(tmp_path / "store", samples, {"last": X, "first": X})
+    store.save_run(*a_run("abcd1234"), b"model")
+    make_store(store.uri, samples, {}, name="other")
+    for dataset in ("toy", "other"):
+        store.save_split(Split(dataset, "mine", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    refuse(monkeypatch, table, REASONS["denied"][0])
+    shown = CommandLine(capsys)("list", what, "--store", store.uri)
+    assert shown.code == 5
+    assert rest in shown.out
+    assert table in shown.err
+    assert "cannot be read: Permission denied" in shown.err
+
+
+def test_runs_are_stored_where_there_is_no_room_to_merge_their_pieces(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def merge(*_: Any) -> None:
+        raise UsageError("The table 'runs' cannot be read: this machine has too little memory.", next="Wait.")
+
+    monkeypatch.setattr("histokit.store.database.all_but_small", merge)
+    toy.save_run(*a_run("bbbb1234"), b"model")
+    assert {run.id for run in toy.runs()} == {"abcd1234", "bbbb1234"}
