@@ -725,6 +725,8 @@ def test_options_name_what_files_have(tmp_path):
         opened(tmp_path, text="stag")
     assert caught.value.next == "Did you mean 'stage'?"
     assert opened(tmp_path, text="stage")[1][0].metadata["stage"] == "1"
+    # Labels are text anyhow.
+    assert len(opened(tmp_path, text="labels,stage")[1]) == 2
     with pytest.raises(UsageError, match="holds one label for each image, and no column 'grade'"):
         opened(tmp_path, label_column="grade")
     for option, given in (("on", "name"), ("pattern", "{name}.npz")):

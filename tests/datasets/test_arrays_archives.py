@@ -376,6 +376,8 @@ def test_options_that_no_archive_heeds_are_refused(tmp_path):
         opened(tmp_path, images="png")
     with pytest.raises(UsageError, match="text='x' names no column: there are label"):
         opened(tmp_path, text="x")
+    with pytest.raises(UsageError, match="label_column='grade' needs a table of labels"):
+        opened(tmp_path, label_column="grade")
     file = tarred(tmp_path / "w.tar", {"a.png": PNG[0], "a.json": b'{"label": "x", "grade": 3}'})
     with pytest.raises(UsageError, match=r"The labels of .* are 'label', not 'grade'"):
         opened(file, label_column="grade")

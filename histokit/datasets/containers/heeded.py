@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from histokit.datasets.containers.archives import PathArchive
 from histokit.datasets.containers.container import Container, ContainerOptions
-from histokit.datasets.named_columns import require_named
+from histokit.datasets.named_columns import refuse_without_table, require_named
 from histokit.errors import UsageError
 
 
@@ -30,6 +30,9 @@ def require_heeded(
     if options.images and all(isinstance(container, PathArchive) for container in containers()):
         advice = "Say which members of an archive are images by a pattern, such as -o pattern='**/{label}/*.png'."
         raise _unheeded("images", ",".join(options.images), advice)
+    column = None if options.labels else options.label_column
+    if column is not None and all(isinstance(container, PathArchive) for container in containers()):
+        refuse_without_table(label_column=column)
     if text:
         known = dict.fromkeys(name for container in containers() for name in container.names())
         require_named({"text": text}, known, lambda _: "Name what stands beside the images, or nothing.")

@@ -36,7 +36,7 @@ _META = "meta"
 class Described(NamedTuple):
     """The labels of images, and the columns of metadata, row by row; and the file of labels, where it is another.
 
-    What tables hold beside these columns is known by its name.
+    What tables hold beside these columns, and arrays of labels, are known by their names.
     """
 
     labels: Sequence[str | None] | None
@@ -99,7 +99,7 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
     for reserved in [name for name in RESERVED_COLUMNS if name in columns]:
         del columns[reserved]
         notes.append(name_taken(reserved))
-    known = [name for sheet in tables for name in sheet.names]
+    known = [name for sheet in tables for name in sheet.names] + sorted(taken)
     return Described(labels, names, pa.table(columns), notes, file, known)
 
 
