@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -16,7 +17,6 @@ from uuid import uuid4
 import pyarrow as pa
 
 from histokit.errors import AGAIN, StoreError
-from histokit.store.commits import Known
 
 #: What folders begin with in which a table is just being made, or dropped.
 MAKING = "making-"
@@ -91,7 +91,14 @@ def making_way(path: Path) -> Iterator[None]:
             aside.parent.rmdir()
 
 
-def undo_cut_write(path: Path, known: Known | None) -> None:
+def versions_of(path: Path) -> set[str]:
+    """Return the files of the versions of a table, which is none where it is not there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return {name for name in os.listdir(path / "_versions") if name.endswith(".manifest")}
+    return set()
+
+
+def undo_cut_write(path: Path, before: AbstractSet[str]) -> None:
     """Bring the version before the newest of a table back where a file of the newest ended short.
 
     Lance commits a version although the system refused the last bytes of a file of it.
@@ -100,8 +107,8 @@ def undo_cut_write(path: Path, known: Known | None) -> None:
     ----------
     path : Path
         Of the table.
-    known : Known, optional
-        What it was before the write; what was damaged before stays as it is.
+    before : set of str
+        Its versions before the write; what was damaged before, and not written to, stays as it is.
 
     Raises
     ------
@@ -110,19 +117,19 @@ def undo_cut_write(path: Path, known: Known | None) -> None:
     """
     import lance
 
-    if not path.is_dir():
+    if versions_of(path) <= before:
         return
     table = lance.dataset(str(path))
     cut = _cut_files(table.uri, _files(table))
-    if not cut or (known is not None and table.version == known.version):
+    if not cut:
         return
     if table.version == 1:
         drop_table(path)
     else:
-        before = table.checkout_version(table.version - 1)
-        if not cut - _cut_files(before.uri, _files(before)):
+        last = table.checkout_version(table.version - 1)
+        if not cut - _cut_files(last.uri, _files(last)):
             return
-        before.restore()
+        last.restore()
     raise _cut_short(path)
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
-from histokit.store.additions import add_on, drop_table, make_table, making_way, undo_cut_write
+from histokit.store.additions import add_on, drop_table, make_table, making_way, undo_cut_write, versions_of
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
@@ -103,10 +103,11 @@ class Database(Tables):
         """Let no other process write meanwhile to what is not a feature table; then take note of what tables became."""
         self._make_folder()
         with self.commits.alone():
+            before = {name: versions_of(self._path(name)) for name in names if not name.startswith(FEATURES)}
             yield
-            for name in (name for name in names if not name.startswith(FEATURES)):
+            for name, versions in before.items():
                 with self._writing(name):
-                    undo_cut_write(self._path(name), self.commits.known().get(name))
+                    undo_cut_write(self._path(name), versions)
                     self.commits.note(name, self._now(name))
 
     def accept(self) -> None:
@@ -127,9 +128,8 @@ class Database(Tables):
 
     def lost_features(self, dataset: str | None = None) -> dict[str, Made]:
         """Return the feature tables, of all datasets or of one, that were made, and are gone."""
-        made = self.commits.features()
-        asked = {name: entry for name, entry in made.items() if dataset in (None, entry.dataset)}
-        return {name: entry for name, entry in asked.items() if not self._is_there(name)}
+        made = self.commits.features().items()
+        return {name: entry for name, entry in made if dataset in (None, entry.dataset) and not self._is_there(name)}
 
     def _now(self, name: str) -> Known | None:
         import lance

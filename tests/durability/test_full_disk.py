@@ -297,3 +297,16 @@ def test_a_file_that_ends_short_is_no_write(tmp_path: Path, way: str) -> None:
         assert (again.read(name) if again.exists(name) else None) == before
     assert len(Database(tmp_path).read(name)) >= 8
     assert "a file of it was cut short." in told
+
+
+def test_a_file_that_was_cut_before_is_no_write_of_those_that_write_nothing(tmp_path: Path) -> None:
+    """Not even where no list of tables tells what was written before: it is what is left of the table."""
+    database = Database(tmp_path)
+    database.overwrite("predictions", pa.table({"id": [f"s{i}" for i in range(8)]}))
+    (tmp_path / LEDGER).unlink()
+    (file,) = (tmp_path / "predictions.lance" / "data").iterdir()
+    os.truncate(file, file.stat().st_size - 10)
+    again = Database(tmp_path)
+    again.optimize("predictions", whole=True)
+    assert file.exists()
+    assert again.count("predictions") == 8
