@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 from histokit.datasets.walk import Tally
@@ -36,6 +37,7 @@ def role_in(path: str) -> Role | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def role_of_name(name: str) -> Role | None:
     """Return what one of the words of a name says of the split; none where they say several things, or nothing.
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import histokit
+from histokit.datasets import own_splits
 from histokit.datasets.arrays import Arrays
+from histokit.datasets.own_splits import role_of
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
 from tests.datasets.arrays_files import pixels
@@ -392,3 +394,13 @@ def test_numbered_folders_are_of_the_part_that_they_name(tmp_path):
     assert {row.sample_id: row.role for row in dataset.splits()["arrays"].rows} == {
         f"a.zip/NCT/{folder}/ADI/1.png": part for folder, part in parts.items() if part
     }
+
+
+def test_what_a_folder_is_called_is_looked_into_once(tmp_path, monkeypatch):
+    zipped(tmp_path / "a.zip", {f"train-of-many/{label}/{i}.png": PNG[0] for label in "ab" for i in range(40)})
+    asked = []
+    monkeypatch.setattr(own_splits, "role_of", lambda word: asked.append(word) or role_of(word))
+    dataset, samples = opened(tmp_path)
+    assert len(samples) == 80
+    assert not dataset.splits()
+    assert asked.count("many") <= 1
