@@ -28,10 +28,14 @@ _BY_NUMBER = {
 #: What may have other reasons, unless it is known that something was to be written.
 _DENIED = dict.fromkeys((errno.EACCES, errno.EPERM), f"Mend the permissions, {AGAIN}")
 
+#: What a library meets that reads with threads of its own.
+_NO_THREAD = {errno.EAGAIN: f"End other programs, or allow more threads (ulimit -u), {AGAIN}"}
+
 #: What keeps a file from being read for now, or for this user: nothing is wrong with the file.
 _OUT_OF_REACH = {
     *_DENIED,
-    *(errno.EAGAIN, errno.EINTR, errno.EBUSY),
+    *_NO_THREAD,
+    *(errno.EINTR, errno.EBUSY),
     # Of file systems in a network, and of those that a program serves.
     *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
@@ -205,7 +209,7 @@ def out_of_reach(error: BaseException, what: str) -> HistokitError | None:
     number = number_of(error)
     if number not in _OUT_OF_REACH:
         return None
-    advice = _DENIED.get(number, f"Wait until its disk can be read again, {AGAIN}")
+    advice = (_DENIED | _NO_THREAD).get(number, f"Wait until its disk can be read again, {AGAIN}")
     return UnreachableError(f"{what} cannot be read: {os.strerror(number)}.", next=advice)
 
 
