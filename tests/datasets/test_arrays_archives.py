@@ -12,6 +12,7 @@ import pytest
 import histokit
 from histokit.datasets import own_splits
 from histokit.datasets.arrays import Arrays
+from histokit.datasets.containers.web_dataset import WebDataset
 from histokit.datasets.own_splits import role_of
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
@@ -404,3 +405,16 @@ def test_what_a_folder_is_called_is_looked_into_once(tmp_path, monkeypatch):
     assert len(samples) == 80
     assert not dataset.splits()
     assert asked.count("many") <= 1
+
+
+def test_names_of_fields_are_known_without_reading_records_again(tmp_path, monkeypatch):
+    record = b'{"label": "x", "site": 1, "notes": [], "none": null}'
+    file = tarred(tmp_path / "w.tar", {"a.png": PNG[0], "a.json": record, "b.png": PNG[1], "b.json": record})
+    read = []
+    monkeypatch.setattr(WebDataset, "_record", lambda self, key: read.append(key) or json.loads(record))
+    counts = []
+    for options in ({}, {"text": "site,notes,none,label"}):
+        read.clear()
+        assert len(opened(file, **options)[1]) == 2
+        counts.append(len(read))
+    assert counts[0] == counts[1]

@@ -165,14 +165,22 @@ class WebDataset(Archive):
         return None if name is None else tidy_text(self._data(name).decode("utf-8", "replace")) or None
 
     @cached_property
-    def _columns(self) -> Mapping[str, tuple[str, type]]:
-        """Field of records → the name of its column, and its type."""
-        field = self._label[1] if self._label else None
+    def _fields(self) -> tuple[Collection[str], Mapping[str, set[type]]]:
+        """All fields of the records; and those that have values anywhere, with their types."""
+        names: dict[str, None] = {}
         kinds: dict[str, set[type]] = {}
         for key in self._images:
             for name, value in self._record(key).items():
-                if name != field and name not in _OWN_FIELDS and value is not None:
+                names.setdefault(name)
+                if value is not None:
                     kinds.setdefault(name, set()).add(type(value))
+        return names, kinds
+
+    @cached_property
+    def _columns(self) -> Mapping[str, tuple[str, type]]:
+        """Field of records → the name of its column, and its type."""
+        field = self._label[1] if self._label else None
+        kinds = {name: met for name, met in self._fields[1].items() if name != field and name not in _OWN_FIELDS}
         found: dict[str, tuple[str, type]] = {}
         for name, met in kinds.items():
             column = stored_name(name)
@@ -203,7 +211,7 @@ class WebDataset(Archive):
 
     def names(self) -> Collection[str]:
         """Return all fields of the records, as the store calls them."""
-        return [stored_name(name) for key in self._images for name in self._record(key) if name]
+        return [stored_name(name) for name in self._fields[0] if name]
 
     def entries(self) -> Iterator[HeldImage]:
         """Yield the samples that have an image.
