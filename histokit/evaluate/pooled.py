@@ -63,7 +63,6 @@ def pooled_scores(
     try:
         for names, alike in kinds.items():
             for run, rows in store.predictions_one_by_one(alike, list(names)):
-                scores[run.id] = metrics[run.id], None
                 if isinstance(rows, StoreError):
                     miss(rows)
                 else:

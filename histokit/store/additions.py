@@ -17,6 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from histokit.errors import AGAIN, StoreError
+from histokit.store.fragments import data_files
 
 #: What folders begin with in which a table is just being made, or dropped.
 MAKING = "making-"
@@ -91,50 +92,45 @@ def making_way(path: Path) -> Iterator[None]:
             aside.parent.rmdir()
 
 
-def versions_of(path: Path) -> set[str]:
-    """Return the files of the versions of a table, which is none where it is not there."""
-    with suppress(FileNotFoundError, NotADirectoryError):
+def manifests(path: Path) -> set[str]:
+    """Return the files that are the versions of a table, none where it is not there."""
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return {name for name in os.listdir(path / "_versions") if name.endswith(".manifest")}
     return set()
 
 
-def undo_cut_write(path: Path, before: AbstractSet[str]) -> None:
+def undo_cut_write(table: Any, path: Path, before: AbstractSet[str]) -> None:
     """Bring the version before the newest of a table back where a file of the newest ended short.
 
     Lance commits a version although the system refused the last bytes of a file of it.
 
     Parameters
     ----------
+    table : lance.LanceDataset
+        The newest version.
     path : Path
         Of the table.
     before : set of str
-        Its versions before the write; what was damaged before, and not written to, stays as it is.
+        Its manifests before the write; what was damaged before, and not written to, stays as it is.
 
     Raises
     ------
     StoreError
         If a file ended short.
     """
-    import lance
-
-    if versions_of(path) <= before:
+    if manifests(path) <= before:
         return
-    table = lance.dataset(str(path))
-    cut = _cut_files(table.uri, _files(table))
+    cut = _cut_files(table.uri, data_files(table))
     if not cut:
         return
     if table.version == 1:
         drop_table(path)
     else:
         last = table.checkout_version(table.version - 1)
-        if not cut - _cut_files(last.uri, _files(last)):
+        if not cut - _cut_files(last.uri, data_files(last)):
             return
         last.restore()
     raise _cut_short(path)
-
-
-def _files(table: Any) -> list[Any]:
-    return [file for fragment in table.get_fragments() for file in fragment.data_files()]
 
 
 def _cut_files(uri: str, files: Iterable[Any]) -> set[Path]:

@@ -17,6 +17,8 @@ from histokit.files import PathLock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
 
+#: What to do where a store cannot be made or opened in a folder.
+ELSEWHERE = "Choose another folder with --store or HISTOKIT_STORE."
 LEDGER = "tables.json"
 LOCK = "write.lock"
 

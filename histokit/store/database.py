@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
-from histokit.store.additions import add_on, drop_table, make_table, making_way, undo_cut_write, versions_of
-from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
+from histokit.store.additions import add_on, drop_table, make_table, making_way, manifests, undo_cut_write
+from histokit.store.commits import ELSEWHERE, LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
 from histokit.store.spilled_rows import SpilledRows
@@ -72,10 +72,7 @@ class Database(Tables):
         try:
             self.uri.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"The store {self.uri} cannot be made: {error.strerror}.",
-                next="Choose another folder with --store or HISTOKIT_STORE.",
-            ) from error
+            raise StoreError(f"The store {self.uri} cannot be made: {error.strerror}.", next=ELSEWHERE) from error
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -103,12 +100,11 @@ class Database(Tables):
         """Let no other process write meanwhile to what is not a feature table; then take note of what tables became."""
         self._make_folder()
         with self.commits.alone():
-            before = {name: versions_of(self._path(name)) for name in names if not name.startswith(FEATURES)}
+            before = {name: manifests(self._path(name)) for name in names if not name.startswith(FEATURES)}
             yield
             for name, versions in before.items():
                 with self._writing(name):
-                    undo_cut_write(self._path(name), versions)
-                    self.commits.note(name, self._now(name))
+                    self.commits.note(name, self._now(name, versions))
 
     def accept(self) -> None:
         """Take the tables as they are from now on, whatever was known of them; only while nobody else writes."""
@@ -131,14 +127,18 @@ class Database(Tables):
         made = self.commits.features().items()
         return {name: entry for name, entry in made if dataset in (None, entry.dataset) and not self._is_there(name)}
 
-    def _now(self, name: str) -> Known | None:
+    def _now(self, name: str, before: set[str] | None = None) -> Known | None:
+        """Return what a table is, if it is there; what was written since those manifests, and cut short, is undone."""
         import lance
 
         if not self._is_there(name):
             return None
         with self.reading(name):
             table = lance.dataset(str(self._path(name)))
-            return Known(table.version, table.count_rows())
+            known = Known(table.version, table.count_rows())
+        if before is not None:
+            undo_cut_write(table, self._path(name), before)
+        return known
 
     def overwrite(self, name: str, rows: pa.Table | SpilledRows) -> int:
         """Replace a table by rows, in one atomic step; return its version."""

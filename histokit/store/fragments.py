@@ -1,4 +1,4 @@
-"""Which fragments of a Lance table are worth merging."""
+"""The fragments of a Lance table: their files, and which are worth merging."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ MANY_SMALL = 128
 
 #: Of whatever bytes, one of so many rows is left as it is while it holds so many times the rows of all smaller ones.
 _LARGE_ROWS, _LARGE_TIMES = 16_384, 16
+
+
+def data_files(table: Any) -> list[Any]:
+    """Return the data files of a table."""
+    return [file for fragment in table.get_fragments() for file in fragment.data_files()]
 
 
 def large_fragments(table: Any) -> list[int]:

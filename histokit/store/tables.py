@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, UnreachableError, did_you_mean, out_of_reach
 from histokit.files import refuse_remote
-from histokit.store.commits import LEDGER, Commits, newer
+from histokit.store.additions import manifests
+from histokit.store.commits import ELSEWHERE, LEDGER, Commits, newer
+from histokit.store.fragments import data_files
 from histokit.store.records import FORMAT
 
 FORMAT_KEY = b"histokit.format"
@@ -35,7 +37,6 @@ os.environ.setdefault("RUST_LOG", "error")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _Read = TypeVar("_Read")
-_ELSEWHERE = "Choose another folder with --store or HISTOKIT_STORE."
 
 
 class Tables:
@@ -98,9 +99,8 @@ class Tables:
         return False
 
     def _is_there(self, name: str) -> bool:
-        with self._permitted(), suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            return any(version.endswith(".manifest") for version in os.listdir(self._path(name) / "_versions"))
-        return False
+        with self._permitted():
+            return bool(manifests(self._path(name)))
 
     @contextmanager
     def _permitted(self) -> Iterator[None]:
@@ -191,8 +191,7 @@ class Tables:
         table = self._open(name)
         ahead = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 4 * _SCAN_BYTES}
         with self.reading(name):
-            files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
-            size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
+            size = sum(file.file_size_bytes or 0 for file in data_files(table)) // max(1, table.count_rows())
             rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
             yield from table.to_batches(columns=columns, filter=where, batch_size=rows, scan_in_order=True, **ahead)
 
@@ -285,9 +284,9 @@ def _check_path(uri: Path) -> None:
     except OSError as error:
         raise StoreError(f"The current folder cannot be found: {error.strerror}.", next="Go to another one.") from error
     except ValueError as error:
-        raise StoreError(f"The path of the store {path!r} is not valid UTF-8.", next=_ELSEWHERE) from error
+        raise StoreError(f"The path of the store {path!r} is not valid UTF-8.", next=ELSEWHERE) from error
     if _CONTROL.search(path):
-        raise StoreError(f"The path of the store {path!r} holds control characters.", next=_ELSEWHERE)
+        raise StoreError(f"The path of the store {path!r} holds control characters.", next=ELSEWHERE)
 
 
 def check_format(name: str, schema: pa.Schema) -> None:
